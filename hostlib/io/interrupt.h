@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ctrl-C as bad input: a flag that long loops ask for, so that files are whole and the exit code is 2.
+#pragma once
+
+namespace lawcat {
+
+/// Makes SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
+void catch_interrupts();
+
+/// Throws InputError ("interrupted by SIGINT ...") once a signal has come. Call between blocks of work,
+/// outside parallel regions.
+void check_interrupt();
+
+}  // namespace lawcat
