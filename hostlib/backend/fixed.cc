@@ -61,7 +61,7 @@ struct FixedUnit::Parts {
   }
   HeadState head_state(int layer, int head) const {
     const auto l = static_cast<std::size_t>(layer), h = static_cast<std::size_t>(head);
-    return simd ? simd_heads[l][h].state() : plain[l][h].state;
+    return simd ? simd_heads[l][h].state(rules, shape) : plain[l][h].state;
   }
   void set_head_state(int layer, int head, const HeadState& state) {
     const auto l = static_cast<std::size_t>(layer), h = static_cast<std::size_t>(head);

@@ -33,8 +33,9 @@ class MappedFile {
 };
 
 /// Output that replaces `file` only in commit(): written to a temporary file beside it, flushed to the disk,
-/// renamed. Destroyed without commit(), it leaves nothing. Creates missing parent folders. Every failure
-/// (no permission, disk full) throws InputError naming the file and the system's reason.
+/// renamed. Destroyed without commit(), it leaves nothing. Creates missing parent folders. A symbolic link is
+/// followed; a device or pipe (/dev/stdout) is written in place. Every failure (no permission, disk full)
+/// throws InputError naming the file and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path file);
@@ -47,7 +48,7 @@ class AtomicFile {
 
  private:
   std::filesystem::path file_;
-  std::filesystem::path temporary_;
+  std::filesystem::path temporary_;  ///< empty when written in place
   int descriptor_ = -1;
 };
 

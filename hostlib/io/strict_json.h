@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lawcat {
@@ -48,5 +49,8 @@ class StrictObject {
 /// Reads a JSON file. Throws InputError with line and column for malformed text, duplicate keys, or a file
 /// that cannot be read.
 nlohmann::json read_json(const std::filesystem::path& file);
+
+/// As read_json() for text at hand; `place` stands where the file's name would.
+nlohmann::json parse_json(std::string_view text, const std::string& place);
 
 }  // namespace lawcat

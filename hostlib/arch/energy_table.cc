@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Strict reading of energy tables.
+#include "hostlib/arch/energy_table.h"
+
+#include <fmt/format.h>
+#include <filesystem>
+
+#include "hostlib/io/error.h"
+#include "hostlib/io/file.h"
+#include "hostlib/io/strict_json.h"
+
+namespace lawcat {
+namespace {
+
+std::string get_words(StrictObject& object, const std::string& key) {
+  std::string text = object.get_string(key);
+  if (text.empty()) throw InputError(object.place(key), "some words", "an empty string");
+  return text;
+}
+
+EnergyEntry read_entry(StrictObject object) {
+  EnergyEntry entry;
+  entry.what = get_words(object, "what");
+  entry.unit = get_words(object, "unit");
+  static const std::map<std::string, double> to_si = {
+      {"pJ", 1e-12}, {"pJ/bit", 1e-12}, {"pJ/bit^2", 1e-12}, {"W", 1}, {"W/KiB", 1}};
+  const auto scale = to_si.find(entry.unit);
+  if (scale == to_si.end())
+    throw InputError(object.place("unit"), "pJ, pJ/bit, pJ/bit^2, W or W/KiB", entry.unit);
+  StrictObject value = object.get_object("value");
+  const double low = value.get_number("low", 0, 1e6);
+  const double nominal = value.get_number("nominal", low, 1e6);
+  const double high = value.get_number("high", nominal, 1e6);
+  value.finish();
+  entry.value = scale->second * EnergyRange{low, nominal, high};
+  entry.source = get_words(object, "source");
+  entry.kind = object.get_string("kind");
+  if (entry.kind != "pre-layout" && entry.kind != "literature" && entry.kind != "estimate")
+    throw InputError(object.place("kind"), "pre-layout, literature or estimate", entry.kind);
+  entry.node_nm = object.get_number("node_nm", 1, 1000);
+  entry.voltage_v = object.get_number("voltage_v", 0.1, 10);
+  entry.scaling = get_words(object, "scaling");
+  object.finish();
+  return entry;
+}
+
+}  // namespace
+
+const EnergyEntry& EnergyTable::at(const std::string& entry) const {
+  const auto found = entries.find(entry);
+  if (found == entries.end())
+    throw InputError("energy table " + name, "an entry " + entry, "none of this name");
+  return found->second;
+}
+
+EnergyTable load_energy_table(const std::string& file_name) {
+  const std::filesystem::path shipped = data_root() / "hostlib" / "arch" / "energy" / file_name;
+  const std::filesystem::path file =
+      std::filesystem::exists(shipped) ? shipped : std::filesystem::path(file_name);
+  const nlohmann::json json = read_json(file);
+  StrictObject root(json, file.string());
+  const std::string schema = root.get_string("schema");
+  if (schema != "lawcat-energy/1") throw InputError(root.place("schema"), "lawcat-energy/1", schema);
+  EnergyTable table;
+  table.name = get_words(root, "name");
+  table.description = get_words(root, "description");
+  table.node_nm = root.get_number("node_nm", 1, 1000);
+  table.voltage_v = root.get_number("voltage_v", 0.1, 10);
+  StrictObject entries = root.get_object("entries");
+  for (const auto& [name, value] : root.get_any("entries").items())
+    table.entries.emplace(name, read_entry(entries.get_object(name)));
+  root.finish();
+  return table;
+}
+
+}  // namespace lawcat

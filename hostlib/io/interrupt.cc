@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ctrl-C as bad input: the flag and its handler.
+#include "hostlib/io/interrupt.h"
+
+#include <csignal>
+
+#include "hostlib/io/error.h"
+
+namespace lawcat {
+namespace {
+
+volatile std::sig_atomic_t received = 0;
+
+void note(int signal) {
+  received = signal;
+  // A second signal, of either kind, meets the default action.
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+}
+
+}  // namespace
+
+void catch_interrupts() {
+  std::signal(SIGINT, note);
+  std::signal(SIGTERM, note);
+}
+
+void check_interrupt() {
+  if (received == 0) return;
+  throw InputError(std::string("interrupted by ") + (received == SIGINT ? "SIGINT" : "SIGTERM") +
+                   " before the run was complete");
+}
+
+}  // namespace lawcat

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The spine: what a command does, from trace, model and backend to a report. No printing.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hostlib/arch/preset.h"
+#include "hostlib/backend/backend.h"
+#include "hostlib/model/model.h"
+#include "hostlib/report/error_meter.h"
+#include "hostlib/report/report.h"
+#include "hostlib/trace/score.h"
+#include "hostlib/trace/trace.h"
+#include "hostlib/trace/vectors.h"
+
+namespace lawcat {
+
+/// Called now and then from one thread at a time: what is being done, and how much of it.
+using Progress = std::function<void(std::string_view what, std::int64_t done, std::int64_t total)>;
+
+struct RunRequest {
+  Trace trace;
+  Preset preset;
+  bool verify_against_fixed = false;  ///< the backend promises the bits of `fixed`: hold it to them
+  std::string commit;                 ///< of the program, for the report
+  Progress progress;                  ///< may be empty
+};
+
+/// The main job: the trace's prompt through its model with the unit on `backend`, then the answer token by
+/// token. With weights every unit job also runs on the float64 reference with the same inputs, and the prompt
+/// once more through a model whose unit is the reference. Throws InputError.
+Report run(const RunRequest& request, Backend& backend);
+
+struct EvalRequest {
+  std::vector<int> lengths;  ///< prompt lengths in tokens
+  int samples = 0;           ///< prompts per length
+  std::uint64_t seed = 0;
+  std::vector<double> depths;  ///< taken in turn; empty: drawn, one from each of `samples` equal ranges
+  double noise = 0;
+  bool parallel = true;  ///< samples over cores, each with its own session
+  Progress progress;
+};
+
+struct EvalSample {
+  int tokens = 0;
+  std::uint64_t index = 0;
+  double depth = 0;
+  std::string expected;
+  std::string got;
+  bool correct = false;
+};
+
+struct EvalResult {
+  std::vector<EvalSample> samples;  ///< by length, then index
+  /// Depth bins: place in EvalRequest::depths, or fifth of the filler.
+  ScoreBoard scores;
+};
+
+/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). The same request
+/// gives the same samples in any order of work. Throws InputError.
+EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend);
+
+/// Runs vectors through a one-layer session in blocks. Throws InputError.
+struct UnitRun {
+  UnitResult result;
+  Counters counters;
+};
+UnitRun run_unit(const UnitVectors& vectors, Backend& backend, const Progress& progress = {});
+
+/// How far one result is from another.
+struct UnitComparison {
+  ErrorMeter output;
+  ErrorMeter state;
+  /// First output that is off by more than `tolerance` x the largest expected magnitude.
+  struct Place {
+    int token = 0;
+    int head = 0;
+    int channel = 0;
+    float expected = 0;
+    float got = 0;
+  };
+  std::optional<Place> first_off;
+  /// Error over the tokens up to `tokens`, doubling: how it grows with length.
+  struct CurvePoint {
+    int tokens = 0;
+    ErrorMeter meter;
+  };
+  std::vector<CurvePoint> curve;
+};
+UnitComparison compare(const UnitVectors& vectors, const UnitResult& expected, const UnitResult& got,
+                       double tolerance);
+
+/// Logits [last, vocab] of the whole model on the given tokens. Throws InputError.
+std::vector<float> run_logits(const Model& model, std::span<const int> tokens, int last, Backend& backend,
+                              const Progress& progress = {});
+
+}  // namespace lawcat

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options that several commands share, and the commands themselves.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "hostlib/arch/preset.h"
+
+namespace lawcat {
+
+/// Exit codes: 0 done, 1 a mismatch or a wrong answer, 2 bad usage or bad input.
+inline constexpr int kDone = 0;
+inline constexpr int kMismatch = 1;
+inline constexpr int kBadInput = 2;
+
+struct CommonOptions {
+  std::string backend;
+  std::string preset;             ///< empty: the trace's, or edge
+  std::vector<std::string> sets;  ///< key.path=value
+  std::string host = "cpu";
+  bool quiet = false;
+
+  void add_to(CLI::App& app, const std::string& default_backend);
+  Preset load(const std::string& preset_if_none_given) const;
+};
+
+/// Commit that the program was built from.
+const char* commit();
+
+// Each registers its options on `app`; the callback stores the exit code in `code`. Input errors are thrown.
+void add_trace_command(CLI::App& app, int& code);
+void add_eval_command(CLI::App& app, int& code);
+void add_unit_command(CLI::App& app, int& code);
+void add_logits_command(CLI::App& app, int& code);
+void add_list_command(CLI::App& app, int& code);
+
+}  // namespace lawcat

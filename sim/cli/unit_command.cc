@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// lawcat-sim unit: the bare unit on a user's tensors, and how far its answer is from another.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "hostlib/backend/diagnose.h"
+#include "hostlib/io/error.h"
+#include "sim/cli/backends.h"
+#include "sim/cli/options.h"
+#include "sim/cli/terminal.h"
+
+namespace lawcat {
+namespace {
+
+constexpr double kShownTolerance = 0.01;
+constexpr int kDiagnosedTokens = 1024;  // every point of every token is slow
+
+struct UnitOptions {
+  CommonOptions common;
+  std::string vectors;
+  std::string result;
+  std::string against;
+  std::optional<double> tolerance;
+  bool curve = false;
+};
+
+void print_errors(std::string_view what, const ErrorMeter& meter) {
+  fmt::print("  {:<8} {:>11.3e} {:>8.1f} {:>12.9f} {:>11.3e} {:>11.3e}\n", what, meter.rel_l2_err(),
+             meter.sqnr_db(), meter.cosine(), meter.max_abs_err(), meter.max_abs_reference());
+}
+
+void print_saturations(const Counters& counters) {
+  constexpr std::string_view prefix = "fixed.saturations.";
+  std::string points;
+  bool counted = false;
+  for (const auto& [name, counter] : counters.all()) {
+    if (!name.starts_with(prefix)) continue;
+    counted = true;
+    if (counter.value > 0)
+      points +=
+          fmt::format("{}{} {:.0f}", points.empty() ? "" : ", ", name.substr(prefix.size()), counter.value);
+  }
+  if (counted) fmt::print("saturations: {}\n", points.empty() ? "none" : points);
+}
+
+/// Ranges, errors and saturations along the fixed-point datapath, from zero state.
+void print_points(const UnitVectors& vectors, const Preset& preset, double tolerance) {
+  const int tokens = std::min(vectors.tokens, kDiagnosedTokens);
+  std::vector<float> o(vectors.q.size());
+  fmt::print(
+      "datapath points of {}, first {} tokens\n  {:<18} {:>11} {:>11} {:>11} {:>8} {:>11} {:>8}   {}\n",
+      preset.name, tokens, "", "min", "max", "smallest", "SQNR dB", "max error", "clipped",
+      "first off: token, head, element");
+  for (const PointDiagnosis& point :
+       diagnose(preset, vectors.shape, vectors.weights, vectors.job(0, tokens, o), tolerance))
+    fmt::print(
+        "  {:<18} {:>11.4g} {:>11.4g} {:>11.3g} {:>8.1f} {:>11.3e} {:>8}   {}\n", to_string(point.point),
+        point.min, point.max, point.smallest, point.sqnr_db, point.max_abs_err, point.saturations,
+        point.first
+            ? fmt::format("{}, {}, {}: expected {:.6g}, got {:.6g}", point.first->token, point.first->head,
+                          point.first->element, point.first->expected, point.first->got)
+            : "none");
+}
+
+int run_unit_command(const UnitOptions& options) {
+  if (options.result.empty() && options.against.empty())
+    throw InputError("unit: expected --result or --against, got neither: nothing would come of the run");
+  const UnitVectors vectors = read_vectors(options.vectors);
+  const Preset preset = options.common.load("edge");
+  const BackendEntry& entry = find_backend(options.common.backend);
+  const bool against_backend = options.against == "reference" || options.against == "fixed";
+  std::optional<UnitResult> expected;
+  if (!options.against.empty() && !against_backend) expected = read_result(options.against, vectors);
+  const std::filesystem::path result = options.result;
+  std::optional<OutputFolder> out;
+  if (!options.result.empty())
+    out.emplace(result.parent_path().empty() ? std::filesystem::path(".") : result.parent_path());
+  const Progress progress = terminal_progress(options.common.quiet);
+
+  const UnitRun run = run_unit(vectors, *entry.make(preset), progress);
+  if (against_backend)
+    expected = run_unit(vectors, *find_backend(options.against).make(preset), progress).result;
+  clear_progress();
+  if (out) {
+    write_result(result, vectors, run.result);
+    out->keep();
+  }
+
+  fmt::print("unit on {} ({}): {} tokens, heads {}/{} x {}, features {}\n", entry.name, preset.name,
+             vectors.tokens, vectors.shape.heads, vectors.shape.kv_heads, vectors.shape.head_dim,
+             vectors.shape.feature_dim);
+  if (const double cycles = run.counters.value("unit.cycles"); cycles > 0)
+    fmt::print("cycles: {:.0f}\n", cycles);
+  print_saturations(run.counters);
+  if (!expected) return kDone;
+
+  const UnitComparison comparison =
+      compare(vectors, *expected, run.result, options.tolerance.value_or(kShownTolerance));
+  fmt::print("against {}\n  {:<8} {:>11} {:>8} {:>12} {:>11} {:>11}\n", options.against, "", "relative L2",
+             "SQNR dB", "cosine", "max error", "max value");
+  print_errors("o", comparison.output);
+  print_errors("state", comparison.state);
+  if (options.curve) {
+    fmt::print("error up to a length\n  {:>8} {:>11} {:>8}\n", "tokens", "relative L2", "SQNR dB");
+    for (const auto& [tokens, meter] : comparison.curve)
+      fmt::print("  {:>8} {:>11.3e} {:>8.1f}\n", tokens, meter.rel_l2_err(), meter.sqnr_db());
+  }
+  const std::string limit =
+      fmt::format("{:g} of the largest value", options.tolerance.value_or(kShownTolerance));
+  if (const auto& place = comparison.first_off)
+    fmt::print("first output off by more than {}: token {}, head {}, channel {}: expected {}, got {}\n",
+               limit, place->token, place->head, place->channel, place->expected, place->got);
+  else
+    fmt::print("no output is off by more than {}\n", limit);
+  if (options.against == "reference" && entry.name != "reference") {
+    if (vectors.state.empty())
+      print_points(vectors, preset, options.tolerance.value_or(kShownTolerance));
+    else
+      fmt::print("datapath points: not shown, as they are compared from zero state only\n");
+  }
+  return options.tolerance && comparison.first_off ? kMismatch : kDone;
+}
+
+}  // namespace
+
+void add_unit_command(CLI::App& app, int& code) {
+  const auto options = std::make_shared<UnitOptions>();
+  app.add_option("--vectors", options->vectors,
+                 "safetensors file with q, k, v, gk, q_conv1d, k_conv1d, feature_map and, if wanted, state")
+      ->required();
+  app.add_option("--result", options->result, "safetensors file for o and state, float32");
+  app.add_option("--against", options->against, "reference, fixed, or a result file: prints the errors");
+  app.add_option("--tolerance", options->tolerance,
+                 "Exit code 1 when an output is off by more than this share of the largest value")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--curve", options->curve, "With --against: error against length")->needs("--against");
+  options->common.add_to(app, "fixed");
+  app.callback([&code, options] { code = run_unit_command(*options); });
+}
+
+}  // namespace lawcat

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine whose every stage takes one cycle and whose memory is never in the way, to slow down where a test
+// wants.
+#pragma once
+
+#include <string>
+
+#include "hostlib/arch/preset.h"
+#include "hostlib/arch/timing.h"
+#include "sim/systemc_backend.h"
+
+namespace lawcat {
+
+inline Preset fast_machine() {
+  const auto format = [](const char* text) { return parse_format(text, "fast_machine"); };
+  Preset preset;
+  preset.name = "fast-machine";
+  preset.clock_hz = 1e9;
+  preset.engine = {.count = 1,
+                   .state_lanes = 1 << 14,
+                   .conv_lanes = 1 << 14,
+                   .feature_lanes = 1 << 14,
+                   .exp_lanes = 1 << 14,
+                   .gate_lanes = 1 << 14,
+                   .normalise_lanes = 1 << 14,
+                   .max_head_dim = 64,
+                   .max_feature_dim = 32,
+                   .stage_fifo_tokens = 4};
+  preset.datapath = {.query_key = format("s16.10"),
+                     .value = format("s16.10"),
+                     .gate_logit = format("s16.10"),
+                     .conv_weight = format("s16.13"),
+                     .conv = format("s16.10"),
+                     .feature_weight = format("s16.12"),
+                     .feature = format("s16.10"),
+                     .probability = format("ue6m11"),
+                     .gate = format("ue6m11"),
+                     .state = format("bfp16e8"),
+                     .normaliser = format("bfp24e8"),
+                     .output = format("e5m10")};
+  preset.buffers = {.state_kib = 1024, .stream_kib = 1024};
+  preset.memory = {.dram = "test",
+                   .bandwidth_bytes_per_s = 1e18,
+                   .efficiency = 1,
+                   .latency_s = 1e-9,
+                   .burst_bytes = 32,
+                   .bus_bytes_per_cycle = 1 << 28};
+  return preset;
+}
+
+inline const StageTiming& timing_of(const std::array<StageTiming, kStageCount>& timing, Stage stage) {
+  return timing[static_cast<std::size_t>(stage)];
+}
+
+/// Cycles from an input token in the buffer to its output in the buffer, all stages empty.
+inline std::int64_t fill_cycles(const Preset& preset, const UnitShape& shape) {
+  const auto timing = stage_timing(preset.engine, shape.head_dim, shape.feature_dim);
+  const int features = timing_of(timing, Stage::convolution).latency() +
+                       timing_of(timing, Stage::feature_map).latency() +
+                       timing_of(timing, Stage::dual_softmax).latency();
+  return std::max(features, timing_of(timing, Stage::gate).latency()) +
+         timing_of(timing, Stage::state_update).latency() + timing_of(timing, Stage::normalise).latency();
+}
+
+/// Counters of timing-only jobs of the given token counts, run in turn on layers 0, 1, ....
+inline Counters run_jobs(const Preset& preset, const UnitShape& shape, const std::vector<int>& tokens,
+                         int layers = 1, const SystemcOptions& options = {}) {
+  const auto backend = make_systemc_backend(preset, options);
+  const auto session = backend->open(shape, {}, layers);
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    session->run({.layer = static_cast<int>(i) % layers, .tokens = tokens[i]});
+  return session->counters();
+}
+
+}  // namespace lawcat

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way to DRAM and back: bandwidth, chunks, multicast, contexts that come and go.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "hostlib/io/error.h"
+#include "tests/timing/machine.h"
+
+namespace lawcat {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr UnitShape kShape{.heads = 8, .kv_heads = 2, .head_dim = 16, .feature_dim = 8};
+// s16 everywhere: q 8*32, k and v 2*32 each, gk 2*32, o 8*32 bytes a token, all whole bursts of 32.
+constexpr double kTokenIn = 256 + 3 * 64;
+constexpr double kTokenOut = 256;
+
+template <typename Call>
+std::string error_of(Call call) {
+  try {
+    call();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Memory, EveryTokenOfEveryHeadMovesExactlyOnce) {
+  for (const int engines : {1, 2}) {
+    for (const double stream_kib : {2.0, 3.7, 64.0}) {
+      Preset preset = fast_machine();
+      preset.engine.count = engines;
+      preset.buffers.stream_kib = stream_kib;
+      const Counters counters = run_jobs(preset, kShape, {137, 1, 40});
+      EXPECT_EQ(counters.value("dram.read_bytes"), 178 * kTokenIn);
+      EXPECT_EQ(counters.value("dram.write_bytes"), 178 * kTokenOut);
+      EXPECT_EQ(counters.value("interconnect.read_bytes"), 178 * kTokenIn);
+      EXPECT_EQ(counters.value("interconnect.write_bytes"), 178 * kTokenOut);
+      EXPECT_EQ(counters.value("unit.head_tokens"), 178 * 8);
+      EXPECT_EQ(counters.value("state_update.busy_cycles"), 178 * 8);
+      EXPECT_EQ(counters.value("gate.busy_cycles"), 178 * 2);
+      EXPECT_EQ(counters.value("stream_buffer.write_bits"), 8 * 178 * (kTokenIn + kTokenOut));
+    }
+  }
+}
+
+TEST(Memory, PartsOfATokenAreWholeBurstsInDramOnly) {
+  Preset preset = fast_machine();
+  preset.memory.burst_bytes = 128;  // q, o 256 = 2 bursts; k, v, gk 64 -> 128
+  const Counters counters = run_jobs(preset, kShape, {10});
+  EXPECT_EQ(counters.value("dram.read_bytes"), 10 * (256 + 3 * 128));
+  EXPECT_EQ(counters.value("interconnect.read_bytes"), 10 * kTokenIn);
+}
+
+TEST(Memory, EventsAndBitsFollowFromTheShape) {
+  // 5 tokens of 8 heads are 40 head-tokens; 5 tokens of 2 groups are 10 group-tokens. D = 16, F = 8, K = 16.
+  const Counters counters = run_jobs(fast_machine(), kShape, {5});
+  const auto expect = [&](const std::string& name, double value) {
+    EXPECT_EQ(counters.value(name), value) << name;
+  };
+  expect("convolution.multiplies", 40 * 128);
+  expect("convolution.adds", 0);
+  expect("feature_map.multiplies", 40 * 256);
+  expect("feature_map.adds", 0);
+  expect("dual_softmax.multiplies", 40 * 100);
+  expect("dual_softmax.adds", 40 * 96);
+  expect("dual_softmax.lookups", 40 * 36);
+  expect("gate.multiplies", 10 * 32);
+  expect("gate.lookups", 10 * 32);
+  expect("state_update.multiplies", 40 * 16 * 50);
+  expect("state_update.adds", 40 * 48);
+  expect("normalise.multiplies", 40 * 17);
+  expect("normalise.lookups", 40);
+  expect("state_buffer.read_bits", 40 * 16 * (16 * 16 + 8 + 24 + 8));
+  expect("state_buffer.write_bits", 40 * 16 * (16 * 16 + 8 + 24 + 8));
+  expect("tail_buffer.read_bits", 40 * 2 * 3 * 256);
+  expect("tail_buffer.write_bits", (40 + 10) * 256);
+  expect("stream_buffer.read_bits", 40 * 3 * 256 + 10 * 256 + 40 * 256);
+  expect("weight_buffer.read_bits", 40 * (128 + 128) * 16);
+}
+
+TEST(Memory, BandwidthBindsWhenTheEnginesAreFast) {
+  Preset preset = fast_machine();
+  preset.memory.bandwidth_bytes_per_s = 16e9;  // at 1 GHz and efficiency 1/2: 8 bytes a cycle
+  preset.memory.efficiency = 0.5;
+  preset.buffers.stream_kib = 16;
+  const int tokens = 2000;
+  const Counters counters = run_jobs(preset, kShape, {tokens});
+  const double bytes = tokens * (kTokenIn + kTokenOut);
+  EXPECT_EQ(counters.value("dram.busy_cycles"), bytes / 8);
+  EXPECT_GE(counters.value("unit.cycles"), bytes / 8);
+  EXPECT_LE(counters.value("unit.cycles"), 1.01 * bytes / 8);
+  const auto read = [&](const std::string& name) { return counters.value(name); };
+  EXPECT_EQ(find_bottleneck(read).unit, "dram");
+  EXPECT_THAT(find_bottleneck(read).reason, HasSubstr("state_update waits for input"));
+}
+
+TEST(Memory, TheBusBindsPerDirection) {
+  Preset preset = fast_machine();
+  preset.memory.bus_bytes_per_cycle = 8;
+  preset.buffers.stream_kib = 16;
+  const Counters counters = run_jobs(preset, kShape, {2000});
+  EXPECT_EQ(counters.value("interconnect.read_busy_cycles"), 2000 * kTokenIn / 8);
+  EXPECT_EQ(counters.value("interconnect.write_busy_cycles"), 2000 * kTokenOut / 8);
+  EXPECT_LE(counters.value("unit.cycles"), 1.02 * 2000 * kTokenIn / 8);
+  const auto read = [&](const std::string& name) { return counters.value(name); };
+  EXPECT_EQ(find_bottleneck(read).unit, "interconnect_read");
+}
+
+TEST(Memory, LatencyIsPaidOnceByAStreamAndEveryTimeByDecodeSteps) {
+  Preset preset = fast_machine();
+  preset.engine.state_lanes = 17;  // 16 cycles a head-token
+  preset.buffers.stream_kib = 64;
+  const auto cycles = [&](std::vector<int> tokens, double latency_s) {
+    preset.memory.latency_s = latency_s;
+    return run_jobs(preset, kShape, tokens).value("unit.cycles");
+  };
+  EXPECT_EQ(cycles({500}, 101e-9) - cycles({500}, 1e-9), 100);
+  EXPECT_EQ(cycles(std::vector<int>(10, 1), 101e-9) - cycles(std::vector<int>(10, 1), 1e-9), 1000);
+}
+
+TEST(Memory, AHalfIsAskedForAgainOnceTheStateUpdateHasReadIt) {
+  // Chunks of one token, latency 100. Request, 100 + 1 cycles to arrive, features 6 + 9 + 14, state update
+  // reads for 1: the half is asked for again 131 cycles after it was asked for, two tokens a round.
+  constexpr UnitShape kOneHead{.heads = 1, .kv_heads = 1, .head_dim = 16, .feature_dim = 8};
+  Preset preset = fast_machine();
+  preset.buffers.stream_kib = 2 * (4 * 32 + 32) / 1024.0;
+  preset.memory.latency_s = 100e-9;
+  for (const int rounds : {0, 1, 2, 30})
+    EXPECT_EQ(run_jobs(preset, kOneHead, {2 * rounds + 1}).value("unit.cycles"),
+              rounds * 131 + 101 + fill_cycles(preset, kOneHead) + 1)
+        << rounds;
+}
+
+TEST(Memory, NormaliseWaitsForAFreeOutputHalf) {
+  // 32-bit outputs: 8 * 16 * 4 bytes out and 8 * 32 + 3 * 32 in at 8 bytes a cycle: 64 cycles to write a
+  // token.
+  constexpr UnitShape kOneGroup{.heads = 8, .kv_heads = 1, .head_dim = 16, .feature_dim = 8};
+  Preset preset = fast_machine();
+  preset.datapath.output = Format::fixed(true, 32, 16);
+  preset.memory.bus_bytes_per_cycle = 8;
+  preset.buffers.stream_kib = 2 * (352 + 512) * 5 / 1024.0;  // chunks of 5 tokens
+  const Counters counters = run_jobs(preset, kOneGroup, {200});
+  const Counters longer = run_jobs(preset, kOneGroup, {205});
+  EXPECT_EQ(longer.value("unit.cycles") - counters.value("unit.cycles"), 5 * 64);
+  EXPECT_EQ(longer.value("normalise.busy_cycles") + longer.value("normalise.stall_cycles") +
+                longer.value("normalise.starve_cycles"),
+            longer.value("unit.cycles"));
+  EXPECT_GT(longer.value("normalise.stall_cycles"), 0.5 * longer.value("unit.cycles"));
+  const auto read = [&](const std::string& name) { return longer.value(name); };
+  EXPECT_EQ(find_bottleneck(read).unit, "interconnect_write");
+}
+
+TEST(Memory, TokensAreUsedAsTheyArriveNotWhenTheChunkIsThere) {
+  // 448 bytes a token at 8 bytes a cycle: token 0 is there after latency 1 and 56 cycles; 16 tokens are one
+  // chunk.
+  Preset preset = fast_machine();
+  preset.memory.bandwidth_bytes_per_s = 8e9;
+  preset.engine.stage_fifo_tokens = 32;  // deep enough for a head-token every cycle
+  const double one_head_left =
+      static_cast<double>(fill_cycles(preset, kShape) + 7);  // the token's other heads
+  const Counters counters = run_jobs(preset, kShape, {16});
+  EXPECT_EQ(counters.value("unit.cycles"), 1 + 16 * 56 + one_head_left + 16 * 256 / 8);
+}
+
+TEST(Memory, EnginesThatShareAGroupReadItOnce) {
+  Preset preset = fast_machine();
+  for (const int engines : {1, 2, 3, 4, 8}) {
+    preset.engine.count = engines;
+    const Counters counters = run_jobs(preset, kShape, {50});
+    EXPECT_EQ(counters.value("interconnect.read_bytes"), 50 * kTokenIn) << engines;
+    EXPECT_EQ(counters.value("dram.write_bytes"), 50 * kTokenOut) << engines;
+    // 8 heads over 2 groups of 4; three engines (2, 3, 3 heads) hold 1, 2 and 1 groups.
+    const double groups = engines == 1 || engines == 2 ? 2 : engines == 3 ? 4 : engines;
+    EXPECT_EQ(counters.value("gate.busy_cycles"), 50 * groups) << engines;
+    EXPECT_EQ(counters.value("stream_buffer.write_bits"), 8 * 50 * (256 + groups * 96 + kTokenOut))
+        << engines;
+  }
+}
+
+TEST(Memory, BlocksOfTheSimulatorChangeNothing) {
+  for (const double bandwidth : {4e9, 40e9, 1e18}) {
+    for (const int engines : {1, 3, 4}) {
+      Preset preset = fast_machine();
+      preset.engine.count = engines;
+      preset.engine.state_lanes = 34;
+      preset.engine.normalise_lanes = 2;
+      preset.buffers.stream_kib = 4;
+      preset.buffers.state_kib = 16;
+      preset.memory.bandwidth_bytes_per_s = bandwidth;
+      preset.memory.latency_s = 60e-9;
+      const std::vector<int> jobs{100, 33, 1, 1, 64, 7, 2};
+      const Counters whole = run_jobs(preset, kShape, jobs, 3);
+      for (const int block : {1, 2, 5, 31}) {
+        const Counters blocks = run_jobs(preset, kShape, jobs, 3, {.block_tokens = block});
+        for (const auto& [name, counter] : whole.all())
+          EXPECT_EQ(blocks.value(name), counter.value) << name << " in blocks of " << block;
+      }
+    }
+  }
+}
+
+// One context on one engine: 8 heads of 16 rows of 16*16+8 + 24+8 bits, 10 tails of 3*16*16 bits.
+constexpr double kContextBytes = (8 * 16 * (16 * 16 + 8 + 32) + 10 * 3 * 16 * 16) / 8.0;
+
+Preset with_room_for(double contexts) {
+  Preset preset = fast_machine();
+  preset.buffers.state_kib = contexts * kContextBytes / 1024;
+  preset.memory.bandwidth_bytes_per_s = 16e9;
+  preset.memory.latency_s = 50e-9;
+  preset.engine.state_lanes = 17;
+  return preset;
+}
+
+TEST(Memory, StatesOfAllLayersThatFitNeverMove) {
+  const Counters counters = run_jobs(with_room_for(4), kShape, std::vector<int>(12, 3), 4);
+  EXPECT_EQ(counters.value("dma.state_read_bytes"), 0);
+  EXPECT_EQ(counters.value("dma.state_write_bytes"), 0);
+}
+
+TEST(Memory, WithRoomForOneStateEveryLayerChangeSwaps) {
+  // 3 passes over 4 layers: each change writes the old one, and reads the new one unless it was never used.
+  const Counters swapped = run_jobs(with_room_for(1.5), kShape, std::vector<int>(12, 3), 4);
+  EXPECT_EQ(swapped.value("dma.state_write_bytes"), 11 * kContextBytes);
+  EXPECT_EQ(swapped.value("dma.state_read_bytes"), 8 * kContextBytes);
+  const Counters resident = run_jobs(with_room_for(4), kShape, std::vector<int>(12, 3), 4);
+  EXPECT_GE(swapped.value("unit.cycles") - resident.value("unit.cycles"), 19 * kContextBytes / 16);
+  EXPECT_LE(swapped.value("unit.cycles") - resident.value("unit.cycles"),
+            1.1 * 19 * kContextBytes / 16 + 19 * 100);
+}
+
+TEST(Memory, OneLayerAgainAndAgainSwapsNothing) {
+  const Counters counters = run_jobs(with_room_for(1), kShape, std::vector<int>(5, 3), 1);
+  EXPECT_EQ(counters.value("dma.state_write_bytes"), 0);
+}
+
+TEST(Memory, SwappingHidesBehindLongJobs) {
+  // 400 tokens of 8 heads at 16 cycles are 51200 cycles, a swap 2 * 6.1 KiB / 16 = 768.
+  const std::vector<int> jobs(12, 400);
+  const double resident = run_jobs(with_room_for(4), kShape, jobs, 4).value("unit.cycles");
+  const Counters swapped = run_jobs(with_room_for(2), kShape, jobs, 4);
+  EXPECT_GT(swapped.value("dma.state_read_bytes"), 8 * kContextBytes - 1);
+  EXPECT_LE(swapped.value("unit.cycles"), 1.001 * resident);
+}
+
+TEST(Memory, MoreRoomMovesFewerStates) {
+  double before = 1e18;
+  for (const double contexts : {2.0, 4.0, 6.0, 8.0}) {
+    const double moved =
+        run_jobs(with_room_for(contexts), kShape, std::vector<int>(80, 50), 8).value("dma.state_read_bytes");
+    EXPECT_LT(moved, before) << contexts;
+    before = moved;
+  }
+  EXPECT_EQ(before, 0);
+}
+
+TEST(Memory, SequencesShareTheStateBuffers) {
+  const auto backend = make_systemc_backend(with_room_for(2), {});
+  auto first = backend->open(kShape, {}, 1);
+  auto second = backend->open(kShape, {}, 1);
+  auto third = backend->open(kShape, {}, 1);
+  for (int i = 0; i < 3; ++i)
+    for (auto* session : {&first, &second}) (*session)->run({.tokens = 2});
+  EXPECT_EQ(
+      first->counters().value("dma.state_read_bytes") + second->counters().value("dma.state_read_bytes"), 0);
+  third->run({.tokens = 2});
+  EXPECT_EQ(third->counters().value("dma.state_write_bytes"), kContextBytes);
+  second->run({.tokens = 2});
+  EXPECT_EQ(second->counters().value("dma.state_read_bytes"), kContextBytes);
+  third.reset();  // its place is free, nothing is written back
+  first->run({.tokens = 2});
+  EXPECT_EQ(first->counters().value("dma.state_write_bytes"), 0);
+}
+
+TEST(Memory, WhatDoesNotFitIsRefusedInASentence) {
+  Preset preset = fast_machine();
+  const auto open = [&](const UnitShape& shape) { make_systemc_backend(preset)->open(shape, {}, 1); };
+  preset.buffers.state_kib = 2;
+  EXPECT_EQ(error_of([&] { open(kShape); }),
+            "preset fast-machine, buffers.state_kib: expected at least 5.56 KiB for one layer's 8 heads on "
+            "each of 1 "
+            "engines, got 2.00 KiB");
+  preset.buffers = {.state_kib = 64, .stream_kib = 1};
+  EXPECT_EQ(error_of([&] { open(kShape); }),
+            "preset fast-machine, buffers.stream_kib: expected at least 1.38 KiB for two tokens each way of "
+            "8 heads, "
+            "got 1.00 KiB");
+  preset.engine.max_head_dim = 8;
+  EXPECT_EQ(error_of([&] { open(kShape); }),
+            "preset fast-machine, engine.max_head_dim: expected at least the model's head_dim 16, got 8");
+  preset.engine.max_head_dim = 16;
+  preset.engine.max_feature_dim = 4;
+  EXPECT_EQ(
+      error_of([&] { open(kShape); }),
+      "preset fast-machine, engine.max_feature_dim: expected at least the model's feature_dim 8, got 4");
+}
+
+}  // namespace
+}  // namespace lawcat
