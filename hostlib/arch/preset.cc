@@ -61,7 +61,7 @@ Datapath read_datapath(StrictObject object) {
                               kind == FormatKind::fixed   ? "fixed"
                               : kind == FormatKind::block ? "block"
                                                           : "float");
-      throw InputError(object.place(key), fmt::format("a {} {} format", is_signed ? "signed" : "unsigned", wanted),
+      throw InputError(object.place(key), fmt::format("{} {} format", is_signed ? "a signed" : "an unsigned", wanted),
                        to_string(parsed));
     }
     return parsed;

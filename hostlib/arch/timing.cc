@@ -179,13 +179,21 @@ Bottleneck find_bottleneck(const CounterReader& counter) {
   const std::string waits =
       fmt::format("state_update waits for input {:.0f} % and for room downstream {:.0f} % of the time",
                   100 * starve, 100 * stall);
+  const double dram_bytes = counter("dram.read_bytes") + counter("dram.write_bytes");
+  const double context_bytes = counter("dma.state_read_bytes") + counter("dma.state_write_bytes");
+  const std::string swaps =
+      context_bytes > 0.01 * dram_bytes
+          ? fmt::format("; swapped states are {:.0f} % of DRAM's bytes", 100 * context_bytes / dram_bytes)
+          : "";
   if (found.share >= 0.9) {
-    found.reason = fmt::format("{} is in use {:.0f} % of the time; {}", found.unit, 100 * found.share, waits);
+    found.reason =
+        fmt::format("{} is in use {:.0f} % of the time; {}{}", found.unit, 100 * found.share, waits, swaps);
   } else {
     found.reason = fmt::format(
-        "no unit is in use 90 % of the time ({} most, {:.0f} %): latency, fill and drain of short jobs bind; "
-        "{}",
-        found.unit, 100 * found.share, waits);
+        "no unit binds all the time ({} most, {:.0f} %): latency, fill and drain of jobs, or jobs of "
+        "different kinds, take "
+        "the rest; {}{}",
+        found.unit, 100 * found.share, waits, swaps);
   }
   return found;
 }

@@ -4,9 +4,10 @@
 //
 // Error bounds (checked exhaustively in tests/unit/numerics_functions_test.cc), table of N entries per unit,
 // linear between entries, before the last rounding to the format's precision p:
-//   exp2        relative  (ln 2 / N)^2 / 8 + 2^-24
-//   reciprocal  relative  1 / (4 N^2)      + 2^-24
-//   gate        relative  0.06 / N^2 + 2^-f  of 1 - a (f = exp2 argument fraction); a below 0.47 has exp2's bound
+//   exp2        relative  2^(1/N) (ln 2 / N)^2 / 8 + 2^-24
+//   reciprocal  relative  1 / (4 N^2) + 2^-23
+//   gate        relative  exp2's + 2^-(f+1) (1 + |log2 of the result|), f the binary places of exp2's argument,
+//               and 0.06 / N^2 where 1 - a comes from the gate table
 #pragma once
 
 #include <array>

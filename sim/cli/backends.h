@@ -16,6 +16,7 @@ struct BackendEntry {
   std::string name;
   std::string what;
   bool has_bits_of_fixed = false;  ///< promises the outputs and contexts of `fixed`
+  bool has_time = false;           ///< counts cycles and events, and runs shapes without weights
   bool parallel = false;           ///< sessions may run at the same time on several threads
   std::function<std::unique_ptr<Backend>(const Preset&)> make;  ///< empty when not available
   std::string missing;                                          ///< why, then

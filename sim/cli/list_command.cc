@@ -38,10 +38,13 @@ std::string describe(const ModelConfig& config, bool weights) {
 
 void list() {
   fmt::print("traces\n");
-  for (const auto& file : shipped("traces", is_json)) {
-    const Trace trace = load_trace(file);
+  std::vector<Trace> traces;
+  for (const auto& file : shipped("traces", is_json)) traces.push_back(load_trace(file));
+  std::stable_sort(traces.begin(), traces.end(), [](const Trace& a, const Trace& b) {
+    return (a.passkey ? a.passkey->tokens : 0) < (b.passkey ? b.passkey->tokens : 0);
+  });
+  for (const Trace& trace : traces)
     fmt::print("  {:<20} {} [{}]\n", trace.name, trace.description, trace.model);
-  }
   fmt::print("models\n");
   for (const auto& folder :
        shipped("models", [](const auto& path) { return std::filesystem::exists(path / "config.json"); }))

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
 #include "sim/cli/backends.h"
 #include "sim/cli/options.h"
@@ -27,6 +28,8 @@ int run_trace(const TraceOptions& options) {
   request.commit = commit();
   request.progress = terminal_progress(options.common.quiet);
   const BackendEntry& entry = find_backend(options.common.backend);
+  if (request.trace.timing_only() && !entry.has_time)
+    throw InputError("--backend", "one with time, as the trace's model is only a shape", entry.name);
   request.verify_against_fixed = entry.has_bits_of_fixed;
   const std::unique_ptr<Backend> backend = entry.make(request.preset);
   if (options.timeline) record_timeline(*backend);
@@ -69,15 +72,16 @@ void add_trace_command(CLI::App& app, int& code) {
   app.add_option("--out", options->out, "Folder for report.json and report.html; default out/<trace name>");
   app.add_flag("--timeline", options->timeline,
                "Also timeline.json, Chrome trace events (Perfetto reads them)");
+  // This one comes before a command's own callback: options in front of its name would be read and ignored.
+  app.parse_complete_callback([&app] {
+    if (app.get_subcommands().empty()) return;
+    for (const CLI::Option* option : app.get_options())
+      if (option->count() > 0)
+        throw CLI::ValidationError(option->get_name(),
+                                   "belongs behind the command " + app.get_subcommands().front()->get_name());
+  });
   app.callback([&app, &code, options, trace] {
-    if (!app.get_subcommands().empty()) {
-      // Options before the command's name would be read and then ignored.
-      for (const CLI::Option* option : app.get_options())
-        if (option->count() > 0)
-          throw CLI::ValidationError(
-              option->get_name(), "belongs behind the command " + app.get_subcommands().front()->get_name());
-      return;
-    }
+    if (!app.get_subcommands().empty()) return;
     if (trace->count() == 0) throw CLI::RequiredError("--trace or a command (eval, unit, logits, list)");
     code = run_trace(*options);
   });

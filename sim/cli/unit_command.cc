@@ -55,7 +55,9 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
       preset.name, tokens, "", "min", "max", "smallest", "SQNR dB", "max error", "clipped",
       "first off: token, head, element");
   for (const PointDiagnosis& point :
-       diagnose(preset, vectors.shape, vectors.weights, vectors.job(0, tokens, o), tolerance))
+       diagnose(preset, vectors.shape, vectors.weights, vectors.job(0, tokens, o), tolerance)) {
+    // Weights and gate logits are rounded before the first token; only their saturations are counted.
+    if (point.min == point.max && point.saturations == 0) continue;
     fmt::print(
         "  {:<18} {:>11.4g} {:>11.4g} {:>11.3g} {:>8.1f} {:>11.3e} {:>8}   {}\n", to_string(point.point),
         point.min, point.max, point.smallest, point.sqnr_db, point.max_abs_err, point.saturations,
@@ -63,6 +65,7 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
             ? fmt::format("{}, {}, {}: expected {:.6g}, got {:.6g}", point.first->token, point.first->head,
                           point.first->element, point.first->expected, point.first->got)
             : "none");
+  }
 }
 
 int run_unit_command(const UnitOptions& options) {

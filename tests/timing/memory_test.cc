@@ -139,6 +139,7 @@ TEST(Memory, NormaliseWaitsForAFreeOutputHalf) {
   constexpr UnitShape kOneGroup{.heads = 8, .kv_heads = 1, .head_dim = 16, .feature_dim = 8};
   Preset preset = fast_machine();
   preset.datapath.output = Format::fixed(true, 32, 16);
+  preset.engine.stage_fifo_tokens = 32;
   preset.memory.bus_bytes_per_cycle = 8;
   preset.buffers.stream_kib = 2 * (352 + 512) * 5 / 1024.0;  // chunks of 5 tokens
   const Counters counters = run_jobs(preset, kOneGroup, {200});

@@ -3,6 +3,8 @@
 // figures.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/timing/machine.h"
 
 namespace lawcat {
@@ -28,6 +30,9 @@ struct SlowStage {
   int Preset::Engine::*lanes;
   Stage stage;
 };
+void PrintTo(const SlowStage& slow, std::ostream* out) {
+  *out << slow.name;
+}
 class EachStageSlow : public testing::TestWithParam<SlowStage> {};
 
 TEST_P(EachStageSlow, TokensFollowAtItsInterval) {

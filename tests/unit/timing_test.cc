@@ -115,7 +115,12 @@ TEST(Bottleneck, NamesTheBusiestUnitAndSaysWhenNoneBinds) {
             "the time");
   counters["state_update.busy_cycles"] = 100;
   EXPECT_EQ(find_bottleneck(read).unit, "dram");
-  EXPECT_NE(find_bottleneck(read).reason.find("no unit is in use 90 %"), std::string::npos);
+  EXPECT_NE(find_bottleneck(read).reason.find("no unit binds all the time (dram most, 60 %)"),
+            std::string::npos);
+  EXPECT_EQ(find_bottleneck(read).reason.find("swapped"), std::string::npos);
+  counters["dram.read_bytes"] = counters["dram.write_bytes"] = 1000;
+  counters["dma.state_read_bytes"] = 500;
+  EXPECT_NE(find_bottleneck(read).reason.find("swapped states are 25 % of DRAM's bytes"), std::string::npos);
   EXPECT_EQ(utilization(read).size(), 9U);
 }
 

@@ -1,0 +1,529 @@
+# SPDX-License-Identifier: Apache-2.0
+# Runs lawcat-sim in an empty folder, as a user does: commands, files, exit codes, sentences.
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+import system_vectors
+
+PROGRAM = os.environ["LAWCAT_SIM"]
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "LAWCAT_DATA"}
+
+
+class Program(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def run_program(self, *arguments, code=0):
+        done = subprocess.run([PROGRAM, *map(str, arguments)], cwd=self.folder, env=ENVIRONMENT, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=240, check=False)
+        self.assertEqual(done.returncode, code, f"{arguments}\n{done.stdout}\n{done.stderr}")
+        if code != 2:
+            self.assertEqual(done.stderr, "", "piped: no progress, no warnings")
+        return done
+
+    def files(self):
+        return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*"))
+
+    def refused(self, sentence, *arguments):
+        """Exit 2, one line on stderr that has `sentence`, and no file or folder more than before."""
+        before = self.files()
+        done = self.run_program(*arguments, code=2)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("lawcat-sim: "), done.stderr)
+        self.assertIn(sentence, done.stderr)
+        self.assertEqual(self.files(), before)
+
+    def write_json(self, name, value):
+        (self.folder / name).write_text(json.dumps(value))
+        return name
+
+    def shipped_trace(self, name):
+        return json.loads((SOURCE / "traces" / f"{name}.json").read_text())
+
+    def small_trace(self, tokens=200, **changes):
+        trace = self.shipped_trace("passkey1k")
+        trace["name"] = "small"
+        trace["task"]["tokens"] = tokens
+        trace.update(changes)
+        return self.write_json("small.json", trace)
+
+    def small_timing_trace(self, **changes):
+        trace = self.shipped_trace("llama3.2-1b-16k")
+        trace["name"] = "timing"
+        trace["phases"] = {"prefill_tokens": 64, "decode_tokens": 2}
+        trace.update(changes)
+        return self.write_json("timing.json", trace)
+
+    def assert_reasons(self, value, place="report"):
+        if isinstance(value, dict):
+            for key, element in value.items():
+                if element is None:
+                    self.assertTrue(value.get(key + "_reason"), f"{place}.{key} is null without a reason")
+                self.assert_reasons(element, f"{place}.{key}")
+        elif isinstance(value, list):
+            for element in value:
+                self.assert_reasons(element, place + "[]")
+
+    def report(self, folder):
+        report = json.loads((self.folder / folder / "report.json").read_text())
+        self.assert_reasons(report)
+        return report
+
+
+class MainJob(Program):
+    def test_passkey1k_answers_right_with_the_bits_of_fixed(self):
+        done = self.run_program("--trace", "passkey1k.json")
+        self.assertEqual(self.files(), ["out", "out/passkey1k", "out/passkey1k/report.html",
+                                        "out/passkey1k/report.json"])
+        report = self.report("out/passkey1k")
+        self.assertEqual(report["schema"], "lawcat-report/1")
+        for key, parts in {
+            "answer": "expected got correct",
+            "latency": "accelerator_cycles accelerator_s host_s end_to_end_s prefill_s decode_s_per_token gpu_s "
+                       "speedup_vs_gpu",
+            "energy": "accelerator_j by_component_j host_j gpu_j ratio_vs_gpu",
+            "numerics": "sqnr_db max_abs_err rel_l2_err cosine top1_agreement saturations per_layer against",
+            "simulator": "wall_s cycles_per_s",
+            "provenance": "commit preset_hash trace_sha256 gpu_reference seeds",
+        }.items():
+            for part in parts.split():
+                self.assertIn(part, report[key])
+        self.assertEqual(report["backend"], "systemc")
+        self.assertIs(report["answer"]["correct"], True)
+        self.assertEqual(report["answer"]["got"].replace(" ", ""), report["answer"]["expected"])
+        self.assertEqual(report["verification"], {"against": "fixed", "equal": True, "first_difference": None,
+                                                  "first_difference_reason":
+                                                  "every output and every final context is equal"})
+        self.assertIn("correct", done.stdout)
+        self.assertIn("equal to fixed", done.stdout)
+
+    def test_figures_of_one_report_agree_with_each_other(self):
+        self.run_program("--trace", "passkey1k", "--out", "r")
+        report = self.report("r")
+        preset = json.loads((SOURCE / "hostlib/arch/presets/edge.json").read_text())
+        latency, energy = report["latency"], report["energy"]
+        self.assertAlmostEqual(latency["accelerator_s"],
+                               latency["accelerator_cycles"] / preset["clock_hz"])
+        self.assertAlmostEqual(latency["end_to_end_s"], latency["accelerator_s"] + latency["host_s"])
+        self.assertAlmostEqual(
+            latency["end_to_end_s"],
+            latency["prefill_s"] + latency["decode_s_per_token"] * latency["decode_steps"])
+        parts = energy["by_component_j"].values()
+        self.assertAlmostEqual(energy["accelerator_j"], sum(part["nominal_j"] for part in parts))
+        self.assertLess(energy["accelerator_low_j"], energy["accelerator_j"])
+        self.assertLess(energy["accelerator_j"], energy["accelerator_high_j"])
+        self.assertGreater(report["numerics"]["sqnr_db"], 20)
+        self.assertEqual(len(report["numerics"]["per_layer"]), 4)
+        self.assertTrue(all(0 <= share <= 1 for share in report["utilization"].values()))
+        # Every token of the prompt and of the fed-back answer went through all four layers.
+        self.assertEqual(report["counters"]["unit.tokens"]["value"],
+                         4 * (latency["prefill_tokens"] + latency["decode_steps"]))
+
+    def test_two_runs_differ_in_times_only(self):
+        trace = self.small_trace()
+        reports = []
+        for name in ("a", "b"):
+            self.run_program("--trace", trace, "--out", name)
+            report = self.report(name)
+            for key in ("host_s", "end_to_end_s", "prefill_s", "decode_s_per_token"):
+                self.assertGreater(report["latency"].pop(key), 0)
+            report.pop("simulator")
+            reports.append(report)
+        self.assertEqual(reports[0], reports[1])
+
+    def test_page_is_whole_and_asks_nothing_from_outside(self):
+        self.run_program("--trace", self.small_trace(), "--out", "r")
+        page = (self.folder / "r/report.html").read_text()
+        self.assertTrue(page.rstrip().endswith("</html>"))
+        self.assertIn("<svg", page)
+        for outside in ("http", "<script", "<link", "src="):
+            self.assertNotIn(outside, page)
+
+    def test_set_changes_the_machine_and_its_hash(self):
+        trace = self.small_trace()
+        self.run_program("--trace", trace, "--out", "a")
+        self.run_program("--trace", trace, "--out", "b", "--set", "engine.count=1", "--set", "clock_hz=400e6")
+        a, b = self.report("a"), self.report("b")
+        self.assertGreater(b["latency"]["accelerator_cycles"], a["latency"]["accelerator_cycles"])
+        self.assertAlmostEqual(b["latency"]["accelerator_s"], b["latency"]["accelerator_cycles"] / 400e6)
+        self.assertNotEqual(a["provenance"]["preset_hash"], b["provenance"]["preset_hash"])
+        self.assertEqual(a["answer"], b["answer"])
+
+    def test_wrong_answer_is_exit_1_and_still_reported(self):
+        trace = self.small_trace(task={"text": "The pass key is 1 2 3 4 5 .", "expected": "no such answer"})
+        done = self.run_program("--trace", trace, code=1)
+        self.assertIn("WRONG", done.stdout)
+        self.assertIs(self.report("out/small")["answer"]["correct"], False)
+
+    def test_timeline_is_chrome_trace_events(self):
+        self.run_program("--trace", self.small_trace(), "--timeline", "--out", "r")
+        report = self.report("r")
+        events = json.loads((self.folder / "r/timeline.json").read_text())["traceEvents"]
+        rows = [event["args"]["name"] for event in events if event["ph"] == "M"]
+        self.assertEqual(len(rows), len(set(rows)))
+        spans = [event for event in events if event["ph"] == "X"]
+        self.assertGreater(len(spans), 10)
+        end = max(span["ts"] + span["dur"] for span in spans) * 1e-6
+        self.assertLessEqual(end, report["latency"]["accelerator_s"] * 1.001)
+
+    def test_gpu_figures_come_from_the_reference_file(self):
+        trace = self.small_trace(gpu_reference="gpu.json")
+        self.run_program("--trace", trace, "--out", "without")
+        without = self.report("without")
+        self.assertIsNone(without["latency"]["gpu_s"])
+        self.assertIn("gpu.json is not there", without["latency"]["gpu_s_reason"])
+        tokens = without["latency"]["prefill_tokens"]
+        call = {"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32},
+                "min_s": 1e-4, "max_s": 1e-2}
+        self.write_json("gpu.json", {
+            "schema": "lawcat-gpu/1", "device": "test", "driver": "0", "cuda": "0", "date": "2000-01-01",
+            "commit": "none", "idle_power_w": 50, "measurements": [
+                {**call, "operation": "prefill", "tokens": tokens, "median_s": 2e-3, "energy_j": 0.5},
+                {**call, "operation": "decode", "tokens": tokens, "median_s": 1e-3, "energy_j": 0.1}]})
+        self.run_program("--trace", trace, "--out", "with")
+        report = self.report("with")
+        self.assertAlmostEqual(report["latency"]["gpu_s"], 4 * (2e-3 + 4 * 1e-3))
+        self.assertAlmostEqual(report["latency"]["speedup_vs_gpu"],
+                               report["latency"]["gpu_s"] / report["latency"]["accelerator_s"])
+        self.assertAlmostEqual(report["energy"]["gpu_j"], 4 * (0.5 + 4 * 0.1))
+        self.assertAlmostEqual(report["energy"]["ratio_vs_gpu"],
+                               report["energy"]["gpu_j"] / report["energy"]["accelerator_j"])
+
+
+class OtherBackends(Program):
+    def test_fixed_has_numerics_but_no_time(self):
+        self.run_program("--trace", self.small_trace(), "--backend", "fixed")
+        report = self.report("out/small")
+        self.assertIs(report["answer"]["correct"], True)
+        self.assertIsNone(report["latency"]["accelerator_cycles"])
+        self.assertIn("no notion of time", report["latency"]["accelerator_cycles_reason"])
+        self.assertIsNone(report["energy"]["accelerator_j"])
+        self.assertGreater(report["numerics"]["sqnr_db"], 20)
+
+    def test_reference_has_an_answer_only(self):
+        self.run_program("--trace", self.small_trace(), "--backend", "reference")
+        report = self.report("out/small")
+        self.assertIs(report["answer"]["correct"], True)
+        self.assertIn("reference itself", report["numerics"]["sqnr_db_reason"])
+        self.assertIn("saturations", report["numerics"]["saturations_reason"])
+
+    def test_systemc_reports_the_same_numerics_as_fixed(self):
+        trace = self.small_trace()
+        self.run_program("--trace", trace, "--backend", "fixed", "--out", "f")
+        self.run_program("--trace", trace, "--backend", "systemc", "--out", "s")
+        self.assertEqual(self.report("f")["numerics"], self.report("s")["numerics"])
+
+
+class TimingOnly(Program):
+    def test_a_shape_gives_time_and_energy_and_says_that_it_has_no_values(self):
+        done = self.run_program("--trace", self.small_timing_trace())
+        report = self.report("out/timing")
+        self.assertIs(report["timing_only"], True)
+        self.assertIn("only a shape", done.stdout)
+        self.assertEqual(report["latency"]["host_s_source"], "modelled")
+        self.assertGreater(report["latency"]["accelerator_cycles"], 0)
+        self.assertGreater(report["energy"]["accelerator_j"], 0)
+        self.assertGreater(report["energy"]["host_j"], 0)
+        self.assertIsNone(report["numerics"]["sqnr_db"])
+        self.assertEqual(report["counters"]["unit.tokens"]["value"], 16 * (64 + 2))
+
+    def test_a_backend_without_time_refuses(self):
+        self.refused("--backend: expected one with time, as the trace's model is only a shape, got fixed",
+                     "--trace", self.small_timing_trace(), "--backend", "fixed")
+
+    def test_host_time_follows_the_presets_host(self):
+        trace = self.small_timing_trace(phases={"prefill_tokens": 64, "decode_tokens": 0})
+        for name, flops in (("a", "1e12"), ("b", "1e10")):
+            self.run_program("--trace", trace, "--out", name, "--set", f"host.matmul_flop_per_s={flops}",
+                             "--set", "host.bandwidth_bytes_per_s=1e15")
+        slow, fast = self.report("b")["latency"]["host_s"], self.report("a")["latency"]["host_s"]
+        self.assertAlmostEqual(slow / fast, 100, places=6)
+
+
+class BadInput(Program):
+    def test_usage(self):
+        self.refused("--trace or a command")
+        self.refused("--speed", "--trace", "passkey1k", "--speed", "9")
+        self.refused("--trace", "--trace")
+        self.refused("--host", "--trace", "passkey1k", "--host", "abacus")
+        self.refused("belongs behind the command", "--quiet", "list")
+        self.refused("--vectors", "unit", "--result", "r.safetensors")
+        self.refused("--samples", "eval", "--samples", "0")
+        self.refused("--tokens", "eval", "--tokens", "12")
+        self.refused("--depths", "eval", "--depths", "2")
+        self.refused("--task", "eval", "--task", "riddle")
+        self.refused("--last", "logits", "--model", "m", "--tokens", "t", "--result", "r", "--last", "-1")
+
+    def test_names_that_do_not_exist(self):
+        self.refused("absent", "--trace", "absent")
+        self.refused("nosuch", "--trace", "passkey1k", "--preset", "nosuch")
+        self.refused("--backend: expected one of reference, fixed, systemc, got gpu",
+                     "--trace", "passkey1k", "--backend", "gpu")
+        self.refused("engine.wheels", "--trace", "passkey1k", "--set", "engine.wheels=4")
+        self.refused("engine.count", "--trace", "passkey1k", "--set", "engine.count=none")
+        self.refused("nosuch", "eval", "--model", "nosuch")
+        self.refused("nosuch", "--trace", self.small_trace(model="nosuch"))
+        self.refused("nosuch", "--trace", self.small_trace(preset="nosuch"))
+
+    def test_trace_files(self):
+        (self.folder / "broken.json").write_text('{"schema": ')
+        self.refused("not valid JSON", "--trace", "broken.json")
+        self.refused("schema", "--trace", self.write_json("other.json", {"schema": "other/1"}))
+        self.refused("colour", "--trace", self.small_trace(colour="blue"))
+        self.refused("task.tokens", "--trace", self.small_trace(tokens=5))
+        self.refused("a model with weights", "--trace", self.small_trace(model="llama3.2-1b"))
+        self.refused("no.txt", "--trace", self.small_trace(task={"text_file": "no.txt"}))
+        system_vectors.write(self.folder / "t.safetensors", {"tokens": ("I64", [2], [1, 999])})
+        self.refused("tokens[1]", "--trace", self.small_trace(task={"tokens_file": "t.safetensors"}))
+        self.refused("LAWCAT", "--trace", self.small_trace(model="passkey-tiny-teacher"))
+        self.refused("median_s", "--trace", self.small_trace(
+            gpu_reference=self.write_json("gpu.json", {
+                "schema": "lawcat-gpu/1", "device": "d", "driver": "", "cuda": "", "date": "", "commit": "",
+                "idle_power_w": 1, "measurements": [
+                    {"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32},
+                     "operation": "prefill", "tokens": 8, "min_s": 2, "median_s": 1, "max_s": 3}]})))
+
+    def test_memory_without_an_energy_is_an_error(self):
+        self.refused("expected an entry dram:SDRAM", "--trace", self.small_trace(), "--set", "memory.dram=SDRAM")
+
+    def test_output_folder_that_cannot_be_is_found_before_the_run(self):
+        (self.folder / "file").write_text("")
+        start = time.monotonic()
+        self.refused("file", "--trace", "passkey22k", "--out", "file/below")
+        self.assertLess(time.monotonic() - start, 10, "the run of 22K tokens should not have begun")
+        self.refused("file", "eval", "--out", "file/below")
+
+    def test_timeline_needs_time(self):
+        self.refused("--timeline: expected a backend with time, got fixed",
+                     "--trace", self.small_trace(), "--backend", "fixed", "--timeline")
+
+    def test_vectors(self):
+        good = system_vectors.unit_vectors(4)
+
+        def write(**changes):
+            system_vectors.write(self.folder / "v.safetensors", {**good, **changes})
+            return "v.safetensors"
+
+        self.refused("expected --result or --against", "unit", "--vectors", write())
+        self.refused("--curve", "unit", "--vectors", write(), "--result", "r.safetensors", "--curve")
+        run = ("unit", "--result", "r.safetensors", "--vectors")
+        self.refused("absent", *run, "absent.safetensors")
+        (self.folder / "noise").write_bytes(b"\xff" * 100)
+        self.refused("noise", *run, "noise")
+        self.refused("q", *run, write(q=("F32", [4, 64], good["q"][2])))
+        self.refused("gk", *run, write(gk=("F32", [4, 2, 8], good["gk"][2][:64])))
+        self.refused("extra", *run, write(extra=("F32", [1], [0.0])))
+        self.refused("k", *run, write(k=("F32", [4, 2, 16], [math.nan] + good["k"][2][1:])))
+        self.refused("r.safetensors", "unit", "--vectors", write(), "--against", "r.safetensors")
+        self.refused("below", "unit", "--vectors", write(), "--result", "noise/below/r.safetensors")
+
+    def test_logits(self):
+        system_vectors.write(self.folder / "t.safetensors", {"tokens": ("I64", [3], [1, 2, 3])})
+        run = ("logits", "--result", "r.safetensors", "--tokens")
+        self.refused("--last: expected at most the 3 tokens", *run, "t.safetensors", "--model", "passkey-tiny",
+                     "--last", "4")
+        self.refused("a model with weights", *run, "t.safetensors", "--model", "llama3.2-1b")
+        system_vectors.write(self.folder / "f.safetensors", {"tokens": ("F32", [3], [1, 2, 3])})
+        self.refused("tokens", *run, "f.safetensors", "--model", "passkey-tiny")
+        system_vectors.write(self.folder / "n.safetensors", {"words": ("I64", [3], [1, 2, 3])})
+        self.refused("tokens", *run, "n.safetensors", "--model", "passkey-tiny")
+
+
+class Interrupt(Program):
+    def interrupted(self, number, *arguments):
+        before = self.files()
+        process = subprocess.Popen([PROGRAM, *arguments], cwd=self.folder, env=ENVIRONMENT, text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        self.assertIsNone(process.poll(), "the run was to be long enough to be interrupted")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 2)
+        self.assertEqual(out, "")
+        self.assertEqual(err.count("\n"), 1)
+        self.assertIn(f"interrupted by {number.name}", err)
+        self.assertEqual(self.files(), before)
+
+    def test_main_job_leaves_nothing(self):
+        self.interrupted(signal.SIGINT, "--trace", "passkey22k")
+
+    def test_timing_only_leaves_nothing(self):
+        trace = self.small_timing_trace(phases={"prefill_tokens": 1 << 22, "decode_tokens": 0})
+        self.interrupted(signal.SIGINT, "--trace", trace)
+
+    def test_eval_leaves_nothing(self):
+        self.interrupted(signal.SIGTERM, "eval", "--tokens", "4096", "--samples", "500")
+
+
+class Unit(Program):
+    def setUp(self):
+        super().setUp()
+        self.vectors = system_vectors.unit_vectors(70)
+        system_vectors.write(self.folder / "v.safetensors", self.vectors)
+
+    def test_all_backends_answer_and_systemc_gives_the_bits_of_fixed(self):
+        for backend in ("reference", "fixed", "systemc"):
+            self.run_program("unit", "--vectors", "v.safetensors", "--backend", backend, "--result",
+                             f"{backend}.safetensors")
+        self.assertEqual((self.folder / "fixed.safetensors").read_bytes(),
+                         (self.folder / "systemc.safetensors").read_bytes())
+        reference = system_vectors.read(self.folder / "reference.safetensors")
+        fixed = system_vectors.read(self.folder / "fixed.safetensors")
+        self.assertEqual(reference["o"][1], [70, 4, 16])
+        self.assertEqual(reference["state"][1], [4, 16, 17])
+        for name in ("o", "state"):
+            signal_power = sum(x * x for x in reference[name][2])
+            noise = sum((x - y) ** 2 for x, y in zip(reference[name][2], fixed[name][2]))
+            self.assertGreater(noise, 0)
+            self.assertLess(math.sqrt(noise / signal_power), 0.02)
+
+    def test_the_state_goes_on_where_it_stopped(self):
+        # Continuing from a saved state equals one run, once the convolution's four taps have been passed over:
+        # taps that only see the current token make the tails irrelevant.
+        taps = ("F32", [64, 4], [0.0, 0.0, 0.0, 1.0] * 64)
+        whole = {**self.vectors, "q_conv1d": taps, "k_conv1d": taps}
+
+        def part(begin, end, **more):
+            cut = {name: (dtype, [end - begin, *shape[1:]],
+                          values[begin * len(values) // 70:end * len(values) // 70])
+                   for name, (dtype, shape, values) in whole.items() if name in ("q", "k", "v", "gk")}
+            return {**whole, **cut, **more}
+
+        def run(tensors):
+            system_vectors.write(self.folder / "in.safetensors", tensors)
+            self.run_program("unit", "--vectors", "in.safetensors", "--backend", "reference", "--result",
+                             "out.safetensors")
+            return system_vectors.read(self.folder / "out.safetensors")
+
+        expected = run(whole)
+        first = run(part(0, 30))
+        second = run(part(30, 70, state=first["state"]))
+        for name, got in (("o", first["o"][2] + second["o"][2]), ("state", second["state"][2])):
+            for x, y in zip(expected[name][2], got, strict=True):
+                self.assertAlmostEqual(x, y, delta=1e-5)
+
+    def test_comparison_prints_errors_points_and_curve(self):
+        done = self.run_program("unit", "--vectors", "v.safetensors", "--against", "reference", "--curve")
+        for words in ("relative L2", "SQNR dB", "cosine", "max error", "error up to a length", "datapath points",
+                      "saturations", "no output is off by more than 0.01"):
+            self.assertIn(words, done.stdout)
+        self.assertEqual(self.files(), ["v.safetensors"])
+
+    def test_tolerance_decides_the_exit_code_and_names_the_place(self):
+        self.run_program("unit", "--vectors", "v.safetensors", "--backend", "systemc", "--against", "fixed",
+                         "--tolerance", "0")
+        done = self.run_program("unit", "--vectors", "v.safetensors", "--against", "reference", "--tolerance",
+                                "1e-6", code=1)
+        self.assertRegex(done.stdout, r"first output off by more than 1e-06 .*: token \d+, head \d+, channel \d+")
+
+    def test_a_changed_result_file_is_found_where_it_was_changed(self):
+        self.run_program("unit", "--vectors", "v.safetensors", "--result", "r.safetensors")
+        result = system_vectors.read(self.folder / "r.safetensors")
+        result["o"][2][(5 * 4 + 2) * 16 + 7] += 1
+        system_vectors.write(self.folder / "r.safetensors", result)
+        done = self.run_program("unit", "--vectors", "v.safetensors", "--against", "r.safetensors",
+                                "--tolerance", "0", code=1)
+        self.assertIn("token 5, head 2, channel 7", done.stdout)
+
+
+class Logits(Program):
+    def test_logits_match_the_models_expected_ones(self):
+        for model in ("passkey-tiny", "passkey-tiny-teacher"):
+            expected_file = SOURCE / "models" / model / "expected.safetensors"
+            self.run_program("logits", "--model", model, "--tokens", expected_file, "--result", "l.safetensors")
+            expected = system_vectors.read(expected_file)["logits"]
+            got = system_vectors.read(self.folder / "l.safetensors")["logits"]
+            self.assertEqual(got[1], expected[1])
+            power = sum(x * x for x in expected[2])
+            noise = sum((x - y) ** 2 for x, y in zip(expected[2], got[2]))
+            self.assertLess(math.sqrt(noise / power), 1e-4, model)
+
+    def test_last_keeps_the_last_rows(self):
+        tokens = SOURCE / "models/passkey-tiny/expected.safetensors"
+        run = ("logits", "--model", "passkey-tiny", "--tokens", tokens, "--result")
+        self.run_program(*run, "all.safetensors")
+        self.run_program(*run, "last.safetensors", "--last", "2")
+        everything = system_vectors.read(self.folder / "all.safetensors")["logits"]
+        last = system_vectors.read(self.folder / "last.safetensors")["logits"]
+        self.assertEqual(last[1], [2, 256])
+        self.assertEqual(last[2], everything[2][-512:])
+
+
+class Eval(Program):
+    ARGUMENTS = ("eval", "--tokens", "100,200", "--samples", "6")
+
+    def evaluation(self, *more, seed=1):
+        self.run_program(*self.ARGUMENTS, "--seed", seed, *more, "--out", "e")
+        return json.loads((self.folder / "e/eval.json").read_text())
+
+    def test_counts_intervals_and_answers_agree(self):
+        result = self.evaluation()
+        self.assertEqual(result["schema"], "lawcat-eval/1")
+        self.assertEqual([length["tokens"] for length in result["results"]], [100, 200])
+        for length in result["results"]:
+            answers = [answer for answer in result["answers"] if answer["tokens"] == length["tokens"]]
+            self.assertEqual(len(answers), 6)
+            self.assertEqual(length["correct"], sum(answer["correct"] for answer in answers))
+            self.assertEqual(length["correct"], sum(part["correct"] for part in length["by_depth"]))
+            self.assertEqual(6, sum(part["samples"] for part in length["by_depth"]))
+            low, high = length["wilson_95"]
+            self.assertTrue(0 <= low <= length["accuracy"] <= high <= 1)
+            self.assertEqual(length["accuracy"], 1, "this model solves short prompts")
+
+    def test_the_answer_does_not_depend_on_the_number_of_threads(self):
+        one = subprocess.run([PROGRAM, *self.ARGUMENTS, "--out", "one"], cwd=self.folder, check=True, timeout=240,
+                             env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)
+        self.assertTrue(one.stdout)
+        self.evaluation()
+        self.assertEqual((self.folder / "one/eval.json").read_text(), (self.folder / "e/eval.json").read_text())
+
+    def test_depths_and_noise_are_taken(self):
+        result = self.evaluation("--depths", "0,1", "--noise", "0.5", "--backend", "reference")
+        self.assertEqual({answer["depth"] for answer in result["answers"]}, {0, 1})
+        self.assertEqual([part["depth"] for part in result["results"][0]["by_depth"]], [0, 1])
+        self.assertEqual(result["noise"], 0.5)
+
+    def test_another_seed_gives_other_prompts_and_systemc_the_answers_of_fixed(self):
+        fixed = self.evaluation()
+        systemc = self.evaluation("--backend", "systemc")
+        self.assertEqual(fixed["answers"], systemc["answers"])
+        other = self.evaluation(seed=4)
+        self.assertNotEqual([answer["expected"] for answer in fixed["answers"]],
+                            [answer["expected"] for answer in other["answers"]])
+
+
+class List(Program):
+    def test_names_what_is_there_and_what_runs(self):
+        out = self.run_program("list").stdout
+        for name in ("passkey16k", "llama3.2-1b", "passkey-tiny", "edge", "reference", "fixed", "systemc"):
+            self.assertRegex(out, rf"(?m)^  {re.escape(name)} ")
+
+    def test_help_on_every_level_is_exit_0(self):
+        for command in ([], ["eval"], ["unit"], ["logits"], ["list"]):
+            self.assertIn("--help", self.run_program(*command, "--help").stdout)
+
+    def test_every_listed_backend_and_preset_can_be_asked_for(self):
+        system_vectors.write(self.folder / "v.safetensors", system_vectors.unit_vectors(3))
+        out = self.run_program("list").stdout
+        section = out[out.index("presets\n"):]
+        presets, backends = section.split("backends\n")
+        for preset in re.findall(r"(?m)^  (\S+)", presets):
+            self.run_program("unit", "--vectors", "v.safetensors", "--against", "fixed", "--preset", preset)
+        for backend in re.findall(r"(?m)^  (\S+) .*; available$", backends):
+            self.run_program("unit", "--vectors", "v.safetensors", "--against", "fixed", "--backend", backend)
+
+
+if __name__ == "__main__":
+    unittest.main()
