@@ -474,8 +474,9 @@ void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWei
     return formats.normaliser.kind == FormatKind::fixed ? std::span<std::int32_t>{}
                                                          : std::span(state.norm_exponents).subspan(r, 1);
   };
+  const std::uint32_t token_key = random_token_key(head, state.tokens);
   for (std::size_t r = 0; r < k; ++r) {
-    const std::uint32_t key = random_row_key(head, state.tokens, static_cast<std::uint32_t>(r));
+    const std::uint32_t key = random_row_key(token_key, static_cast<std::uint32_t>(r));
     norm_exponents[r] =
         update_row(norm_rule, std::span(state.norm_words).subspan(r, 1), norm_exponent_span(r), phi_k[r],
                    token.gates[r], one, 1, 0, ~key, count(Point::normaliser));

@@ -8,9 +8,11 @@
 #include "hostlib/backend/fixed_simd.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "hostlib/backend/fixed.h"
 
@@ -23,7 +25,7 @@ namespace lawcat {
 bool has_simd_form(const Datapath& d) {
   return d.state.kind == FormatKind::block && d.state.width <= 16 && d.normaliser.kind == FormatKind::block &&
          d.normaliser.width + d.guard_bits <= 40 && d.normaliser.width + d.gate.precision() <= 44 &&
-         d.state_rounding == Rounding::nearest_even && d.guard_bits <= 8 &&
+         (d.state_rounding == Rounding::nearest_even || d.state_rounding == Rounding::stochastic) && d.guard_bits <= 8 &&
          d.query_key.width <= 16 && d.value.width <= 16 && d.gate_logit.width <= 16 && d.gate_logit.fraction <= 9 &&
          d.gate_table_bits <= d.gate_logit.fraction && d.conv_weight.width + d.query_key.width <= 30 &&
          d.conv.width <= 16 && d.conv_weight.fraction + d.query_key.fraction > d.conv.fraction &&
@@ -146,6 +148,43 @@ Vec round_nearest_even(Vec sum, std::int32_t guard) {
   return (sum & low) == 0 ? rounded & ~1 : rounded;
 #endif
 }
+
+/// random_row_key() of 16 rows from `row` on.
+Vec row_keys(std::uint32_t token_key, std::int32_t row) {
+  using Unsigned = std::uint32_t __attribute__((vector_size(64)));
+  Unsigned h;
+  for (int i = 0; i < kLanes; ++i) h[i] = token_key + 0x7f4a7c15U * static_cast<std::uint32_t>(row + i);
+  h ^= h >> 16;
+  h *= 0x85ebca6bU;
+  h ^= h >> 13;
+  h *= 0xc2b2ae35U;
+  return (Vec)(h ^ (h >> 16));
+}
+
+/// random_element() of 16 columns, its first `guard` bits.
+class ColumnNoise {
+ public:
+  ColumnNoise(std::int32_t first_column, std::int32_t guard) : drop_(32 - guard) {
+    for (int i = 0; i < kLanes; ++i) {
+      rotate_[i] = (first_column + i) % 32;
+      flip_[i] = static_cast<std::int32_t>(0x9e3779b9U * static_cast<std::uint32_t>(first_column + i));
+    }
+  }
+  Vec operator()(std::int32_t row_key) const {
+    using Unsigned = std::uint32_t __attribute__((vector_size(64)));
+#ifdef __AVX512F__
+    const auto rotated = (Unsigned)_mm512_rolv_epi32((__m512i)splat(row_key), (__m512i)rotate_);
+#else
+    const auto key = (Unsigned)splat(row_key), by = (Unsigned)rotate_;
+    const Unsigned rotated = (key << by) | (key >> ((32 - by) & 31));
+#endif
+    return (Vec)((rotated ^ (Unsigned)flip_) >> drop_);
+  }
+
+ private:
+  Vec rotate_, flip_;
+  std::int32_t drop_;
+};
 
 /// x cut to [-most - 1, most]; counts the lanes that changed.
 Vec clip(Vec x, std::int32_t most, std::int64_t& saturations) {
@@ -324,16 +363,20 @@ struct RowPlan {
   alignas(64) std::int32_t shift_old[kMaxK], shift_decay[kMaxK], shift_new[kMaxK];
   alignas(64) std::int32_t still[kMaxK];  ///< not 0: the token leaves the row's bits as they are
   alignas(64) std::int32_t weight[kMaxK];
+  alignas(64) std::int32_t key[kMaxK];  ///< random_row_key(), where rounding is stochastic
 };
 
 /// Updates and reads out all rows. NV vectors make a row.
-template <int NV>
+template <int NV, bool kStochastic>
 void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan, const std::int32_t* gate_factor,
                  const std::int32_t* value, std::int32_t* words, std::int32_t* leads, std::int32_t* numerator,
                  std::int64_t& saturations) {
   const std::int32_t guard = rules.formats.guard_bits;
   const std::int32_t width = rules.formats.state.width;
   const auto most = static_cast<std::int32_t>(rules.formats.state.max_mantissa());
+  std::array<ColumnNoise, NV> noise = [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<ColumnNoise, NV>{ColumnNoise(static_cast<std::int32_t>(I) * kLanes, guard)...};
+  }(std::make_index_sequence<NV>());
   Vec v[NV], u[NV];
   for (int i = 0; i < NV; ++i) {
     v[i] = load(value + i * kLanes);
@@ -347,8 +390,13 @@ void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan
       const std::int32_t factor = gate_factor[r], phi = plan.phi_k_m[r];
       const std::int32_t n_old = plan.shift_old[r], n_decay = plan.shift_decay[r], n_new = plan.shift_new[r];
       Vec bits{}, signs{};
-      const auto finish = [&](Vec sum, Vec& out) {
-        out = round_nearest_even(sum, guard);
+      const auto finish = [&](Vec sum, int i) {
+        Vec& out = x[i];
+        if constexpr (kStochastic) {
+          out = (sum + noise[static_cast<std::size_t>(i)](plan.key[r])) >> guard;
+        } else {
+          out = round_nearest_even(sum, guard);
+        }
         const Vec sign = out >> 31;
         bits |= out ^ sign;
         signs |= sign;
@@ -358,7 +406,7 @@ void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan
         for (int i = 0; i < NV; ++i) {
           const Vec decay = multiply_add(half_decay, x[i], factor) >> n_decay;
           const Vec added = multiply_add(half_new, v[i], phi) >> n_new;
-          finish((x[i] << -n_old) + decay + added, x[i]);
+          finish((x[i] << -n_old) + decay + added, i);
         }
       } else {
         const auto shift = [](Vec y, std::int32_t n) {
@@ -367,7 +415,7 @@ void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan
         for (int i = 0; i < NV; ++i) {
           const Vec decay = shift(multiply_add(Vec{}, x[i], factor), n_decay);
           const Vec added = shift(multiply_add(Vec{}, v[i], phi), n_new);
-          finish(shift(x[i], n_old) + decay + added, x[i]);
+          finish(shift(x[i], n_old) + decay + added, i);
         }
       }
       std::int32_t all = reduce_or(bits | (signs & 1));
@@ -504,7 +552,8 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
   const std::int32_t d = shape.head_dim, f = shape.feature_dim, k = 2 * f;
   const auto sat = [&](Point point) -> std::int64_t& { return saturations[static_cast<std::size_t>(point)]; };
   alignas(64) std::int32_t input[2][kMaxD], conv[2][kMaxD], z[2][kMaxF], numerator[kMaxD];
-  alignas(64) std::int32_t norm_weight[kMaxK];
+  alignas(64) std::int32_t norm_weight[kMaxK], norm_noise[kMaxK];
+  const bool stochastic = formats.state_rounding == Rounding::stochastic;
   RowPlan plan;
 
   const std::int32_t conv_shift = formats.conv_weight.fraction + formats.query_key.fraction - formats.conv.fraction;
@@ -564,6 +613,17 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
     const std::int32_t* const gate_near_one = &block.gate_near_one[token * static_cast<std::size_t>(k)];
     const std::int32_t value_lead = block.value_lead[token];
 
+    if (stochastic) {
+      const std::uint32_t token_key = random_token_key(head_, tokens_);
+      for (std::int32_t r = 0; r < k; r += kLanes) {
+        const Vec keys = row_keys(token_key, r);
+        store(plan.key + r, keys);
+        // The normaliser's element is column 0 of the complemented key: no rotation, no flip.
+        using Unsigned = std::uint32_t __attribute__((vector_size(64)));
+        store(norm_noise + r, (Vec)((Unsigned)~keys >> (32 - guard)));
+      }
+    }
+
     // The normaliser column: one element per row, in 64 bits.
     {
       const Format& format = formats.normaliser;
@@ -585,7 +645,9 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         const Wide decay = shift_half_up(word * widen(gate_factor + r), unit - (e + ge - gate_p));
         const Wide added = shift_half_up(phi_m, unit - (phi_e - p));
         const Wide sum = old + decay + added;
-        const Wide rounded = (sum + ((1 << (guard - 1)) - 1) + ((sum >> guard) & 1)) >> guard;
+        const Wide up = stochastic ? __builtin_convertvector(load<Narrow>(norm_noise + r), Wide)
+                                   : ((sum >> guard) & 1) + ((1 << (guard - 1)) - 1);
+        const Wide rounded = (sum + up) >> guard;
         const Wide value = min(max(rounded, Wide{} + (-most - 1)), Wide{} + most);
         clipped -= value != rounded;
         store(norm_words_.data() + r, value);
@@ -612,6 +674,7 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         const Vec n_old = near_one ? min(unit - e, zero) : zero;
         const Vec n_decay = factor == 0 ? zero : min(unit - (e + ge - gate_p), zero);
         const Vec n_new = has_value ? min(unit - (phi_e - (p + value_fraction)), zero) : zero;
+        // Then the sum is the old word with zeros below it, which every rounding gives back.
         const Vec unchanged = near_one & (next == e) & (lead + gate_p < n_decay) & (p + value_lead < n_new);
         store(plan.readable + r, bound == kEmptyRow ? splat(kEmptyRow) : next);
         store(plan.shift_old + r, n_old);
@@ -630,8 +693,9 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
     for (std::int32_t r = 0; r < k; ++r) denominator += norm_weight[r] * norm_words_[static_cast<std::size_t>(r)];
 
     const auto update = [&]<int NV>() {
-      update_rows<NV>(rules, k, plan, gate_factor, &block.value[token * static_cast<std::size_t>(d)], words_.data(),
-                      leads_.data(), numerator, sat(Point::state));
+      const auto rows = stochastic ? update_rows<NV, true> : update_rows<NV, false>;
+      rows(rules, k, plan, gate_factor, &block.value[token * static_cast<std::size_t>(d)], words_.data(),
+           leads_.data(), numerator, sat(Point::state));
     };
     switch (d / kLanes) {
       case 2:

@@ -65,13 +65,18 @@ constexpr std::uint32_t mix32(std::uint32_t h) {
   return h ^ (h >> 16);
 }
 
-/// Counter-based generator of stochastic rounding: no state, so any order of evaluation and any number of
-/// lanes give the same bits. One full mix per row and token, one multiply per element.
-constexpr std::uint32_t random_row_key(std::uint32_t head, std::uint32_t token, std::uint32_t row) {
-  return mix32(mix32(token + 0x9e3779b9U * head) + 0x7f4a7c15U * row);
+/// Counter-based generator of stochastic rounding: no state, so any order of evaluation and any number of lanes
+/// give the same bits. One mix per row and token; an element's bits are the row's, rotated and flipped by constants
+/// of its column: wires and inverters in a lane. Neighbouring columns share bits, which costs nothing: what must be
+/// independent is one element's sequence over the tokens.
+constexpr std::uint32_t random_token_key(std::uint32_t head, std::uint32_t token) {
+  return mix32(token + 0x9e3779b9U * (head + 1));
+}
+constexpr std::uint32_t random_row_key(std::uint32_t token_key, std::uint32_t row) {
+  return mix32(token_key + 0x7f4a7c15U * row);
 }
 constexpr std::uint32_t random_element(std::uint32_t row_key, std::uint32_t column) {
-  return (row_key ^ (0x9e3779b9U * column)) * 0x85ebca6bU;
+  return std::rotl(row_key, static_cast<int>(column % 32)) ^ (0x9e3779b9U * column);
 }
 
 }  // namespace lawcat

@@ -58,7 +58,7 @@ TEST(Stochastic, RoundsUpAsOftenAsTheDroppedPartSays) {
   for (const int part : {0, 1, 64, 128, 200, 255}) {
     std::int64_t sum = 0;
     for (std::uint32_t i = 0; i < kDraws; ++i)
-      sum += shift_stochastic(5 * 256 + part, 8, random_element(random_row_key(3, i / 64, 7), i % 64)) - 5;
+      sum += shift_stochastic(5 * 256 + part, 8, random_element(random_row_key(random_token_key(3, i / 64), 7), i % 64)) - 5;
     const double p = part / 256.0;
     // Five standard deviations of a binomial share.
     EXPECT_NEAR(static_cast<double>(sum) / kDraws, p, 5 * std::sqrt(p * (1 - p) / kDraws) + 1e-9);
@@ -66,11 +66,25 @@ TEST(Stochastic, RoundsUpAsOftenAsTheDroppedPartSays) {
 }
 
 TEST(Stochastic, BitsDependOnEveryPartOfTheCounter) {
-  const std::uint32_t base = random_element(random_row_key(1, 2, 3), 4);
-  EXPECT_NE(base, random_element(random_row_key(2, 2, 3), 4));
-  EXPECT_NE(base, random_element(random_row_key(1, 3, 3), 4));
-  EXPECT_NE(base, random_element(random_row_key(1, 2, 4), 4));
-  EXPECT_NE(base, random_element(random_row_key(1, 2, 3), 5));
+  const auto bits = [](std::uint32_t head, std::uint32_t token, std::uint32_t row, std::uint32_t column) {
+    return random_element(random_row_key(random_token_key(head, token), row), column);
+  };
+  EXPECT_NE(bits(1, 2, 3, 4), bits(2, 2, 3, 4));
+  EXPECT_NE(bits(1, 2, 3, 4), bits(1, 3, 3, 4));
+  EXPECT_NE(bits(1, 2, 3, 4), bits(1, 2, 4, 4));
+  EXPECT_NE(bits(1, 2, 3, 4), bits(1, 2, 3, 5));
+}
+
+TEST(Stochastic, OneElementsSequenceOverTokensIsUncorrelated) {
+  constexpr int kTokens = 100000;
+  for (const std::uint32_t column : {0U, 1U, 33U, 63U}) {
+    double product = 0;
+    const auto uniform = [&](std::uint32_t token) {
+      return random_element(random_row_key(random_token_key(0, token), 5), column) * 0x1p-32 - 0.5;
+    };
+    for (std::uint32_t t = 0; t + 1 < kTokens; ++t) product += uniform(t) * uniform(t + 1);
+    EXPECT_LT(std::abs(product / kTokens * 12), 5 / std::sqrt(kTokens));  // correlation of a uniform variable
+  }
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // The spine with backends that are not what they claim: a wrong bit must reach the report.
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <map>
 #include <memory>
 
 #include "hostlib/backend/fixed.h"
