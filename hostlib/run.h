@@ -63,8 +63,8 @@ struct EvalResult {
   ScoreBoard scores;
 };
 
-/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). The same request
-/// gives the same samples in any order of work. Throws InputError.
+/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). The
+/// same request gives the same samples in any order of work. Throws InputError.
 EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend);
 
 /// Runs vectors through a one-layer session in blocks. Throws InputError.
