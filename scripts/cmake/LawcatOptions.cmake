@@ -19,6 +19,7 @@ option(LAWCAT_WITH_SYSTEMC "The SystemC platform (backend systemc)" ${SystemC_FO
 option(LAWCAT_WITH_RTL "The Verilated unit (backend rtl)" OFF)
 option(LAWCAT_WITH_CUDA "The CUDA kernels (backend cuda)" OFF)
 option(LAWCAT_BUILD_TESTS "Tests and benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(LAWCAT_HEADERS_ONLY "Link no library but the compiler's: fmt from its headers (slower to build)" OFF)
 option(LAWCAT_NATIVE "Use every instruction of the building machine's processor" ON)
 if(LAWCAT_WITH_SYSTEMC AND NOT SystemC_FOUND)
   message(FATAL_ERROR "LAWCAT_WITH_SYSTEMC is ON but SystemC was not found (Debian: libsystemc-dev)")
@@ -44,12 +45,30 @@ if(LAWCAT_NATIVE)
 endif()
 target_link_libraries(lawcat_flags INTERFACE OpenMP::OpenMP_CXX)
 
-# lawcat_room(NAME SOURCES ... LINKS ...): one library per room.
+add_library(lawcat_fmt INTERFACE)
+add_library(lawcat::fmt ALIAS lawcat_fmt)
+target_link_libraries(lawcat_fmt INTERFACE $<IF:$<BOOL:${LAWCAT_HEADERS_ONLY}>,fmt::fmt-header-only,fmt::fmt>)
+
+# Rooms that read, format and decide rather than compute: half the time to build, no slower to use.
+set(LAWCAT_LIGHT_FLAGS $<$<CONFIG:Release>:-O1>)
+
+# lawcat_room(NAME [LIGHT] SOURCES ... LINKS ...): one library per room.
 function(lawcat_room name)
-  cmake_parse_arguments(ROOM "" "" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ROOM "LIGHT" "" "SOURCES;LINKS" ${ARGN})
   add_library(lawcat_${name} STATIC ${ROOM_SOURCES})
   add_library(lawcat::${name} ALIAS lawcat_${name})
   target_link_libraries(lawcat_${name} PUBLIC ${ROOM_LINKS} lawcat_flags)
+  if(ROOM_LIGHT)
+    target_compile_options(lawcat_${name} PRIVATE ${LAWCAT_LIGHT_FLAGS})
+    if(NOT TARGET lawcat_light_headers)
+      add_library(lawcat_light_headers OBJECT ${PROJECT_SOURCE_DIR}/scripts/cmake/light_headers.cc)
+      target_link_libraries(lawcat_light_headers PRIVATE lawcat::fmt nlohmann_json::nlohmann_json lawcat_flags)
+      target_compile_options(lawcat_light_headers PRIVATE ${LAWCAT_LIGHT_FLAGS})
+      target_precompile_headers(lawcat_light_headers PRIVATE <fmt/format.h> <nlohmann/json.hpp>)
+    endif()
+    target_link_libraries(lawcat_${name} PRIVATE lawcat::fmt nlohmann_json::nlohmann_json)
+    target_precompile_headers(lawcat_${name} REUSE_FROM lawcat_light_headers)
+  endif()
 endfunction()
 
 function(lawcat_print_summary)

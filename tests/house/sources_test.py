@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+# The sources as a whole: who includes whom, what the scripts do on machines unlike this one, what git tracks.
+import os
+import pathlib
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SOURCE = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = ["scripts/setup", "scripts/run", "scripts/test", "scripts/check", ".ci/run"]
+LARGEST_FILE = 8 << 20
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.folder.chmod(0o755)
+
+    def write(self, path, text, executable=False):
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if executable else 0o644)
+        return file
+
+    def fake(self, name, body):
+        self.write(f"bin/{name}", f"#!/bin/bash\n{body}\n", executable=True)
+
+    def run_script(self, *command, path=SYSTEM_PATH, code=0, **more):
+        done = subprocess.run(list(map(str, command)), env={**os.environ, "PATH": f"{self.folder}/bin:{path}"}, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False, **more)
+        self.assertEqual(done.returncode, code, f"{command}\n{done.stdout}\n{done.stderr}")
+        return done
+
+
+class Includes(Folder):
+    def copy_sources(self):
+        for top in ("hostlib", "sim", "tests"):
+            for file in (SOURCE / top).rglob("*"):
+                if file.suffix in (".h", ".cc"):
+                    target = self.folder / file.relative_to(SOURCE)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, target)
+
+    def check(self, root, code):
+        done = subprocess.run([sys.executable, "-B", SOURCE / "scripts/check_includes.py", root], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (code, ""), done.stdout)
+        return sorted(done.stdout.splitlines(), key=lambda line: "no room" in line)
+
+    def test_the_sources_keep_to_the_table(self):
+        self.assertEqual(self.check(SOURCE, 0), [])
+
+    def test_each_forbidden_include_is_found_at_its_line(self):
+        self.copy_sources()
+        self.write("kernels/attention.h", "// a room without a line in the table\n")
+        rooted = "start at the repository root"
+        for file, line, sentence in (
+            ("hostlib/trace/passkey.cc", '#include "hostlib/report/report.h"', "hostlib/trace/** may include"),
+            ("hostlib/model/model.h", '#include "hostlib/backend/fixed.h"', "hostlib/model/** may include"),
+            ("hostlib/numerics/format.h", '#include "hostlib/io/file.h"', "hostlib/numerics/** may include"),
+            ("hostlib/io/error.h", ' # include "hostlib/arch/preset.h"', "nothing of the project"),
+            ("hostlib/run.cc", '#include "sim/systemc_backend.h"', "hostlib/* may include"),
+            ("hostlib/run.cc", '#include "kernels/attention.h"', "hostlib/* may include"),
+            ("sim/systemc_backend.cc", '#include "sim/cli/options.h"', "sim/* may include"),
+            ("sim/memory/dma.h", '#include "sim/accelerator/engine.h"', "sim/memory/** may include"),
+            ("sim/cli/main.cc", '#include "hostlib/model/model.h"', "sim/cli/** may include"),
+            ("tests/unit/ops_test.cc", '#include "sim/cli/options.h"', "tests/** may include"),
+            ("hostlib/arch/preset.cc", '#include "../io/error.h"', rooted),
+            ("hostlib/arch/preset.cc", '#include "preset.h"', rooted),
+            ("hostlib/arch/preset.cc", '#include "hostlib/arch/no_such.h"', rooted),
+            ("hostlib/arch/preset.cc", "#include <hostlib/arch/preset.h>", "stand in quotes"),
+            ("hostlib/arch/preset.cc", "#include LAWCAT_HEADER", "names its file"),
+        ):
+            with self.subTest(file=file, line=line):
+                target = self.folder / file
+                before = target.read_text()
+                target.write_text(f"{before}{line}\n")
+                planted, stray = self.check(self.folder, 1)
+                target.write_text(before)
+                self.assertTrue(planted.startswith(f"{file}:{before.count(chr(10)) + 1}: "), planted)
+                self.assertIn(sentence, planted)
+                self.assertIn("kernels/attention.h:1: its folder is no room", stray)
+
+
+
+class Setup(Folder):
+    def machine(self, lacking):
+        """A machine that has every package but those of `lacking`; apt-get notes what it is asked for."""
+        self.fake("dpkg-query", f'case "${{@: -1}}" in {lacking}) exit 1 ;; *) printf installed ;; esac')
+        self.fake("apt-get", f'echo "$*" >> {self.folder}/asked')
+        self.fake("sudo", 'exec "$@"')
+
+    def asked(self):
+        file = self.folder / "asked"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def test_nothing_is_asked_of_apt_where_nothing_is_missing(self):
+        self.machine("none")
+        done = self.run_script("/bin/bash", SOURCE / "scripts/setup", "--tests")
+        self.assertEqual((done.stdout, done.stderr, self.asked()), ("", "", []))
+
+    def test_only_missing_packages_are_installed(self):
+        self.machine("ninja-build | libgtest-dev")
+        self.run_script("/bin/bash", SOURCE / "scripts/setup")
+        self.assertEqual(self.asked(), ["update -qq", "install -y -qq --no-install-recommends ninja-build"])
+        self.run_script("/bin/bash", SOURCE / "scripts/setup", "--tests")
+        self.assertEqual(self.asked()[3], "install -y -qq --no-install-recommends ninja-build libgtest-dev")
+
+    def test_without_apt_one_sentence_names_the_packages(self):
+        done = self.run_script("/bin/bash", SOURCE / "scripts/setup", path="/nowhere", code=2)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn("no apt", done.stderr)
+        self.assertIn("libsystemc-dev", done.stderr)
+
+    def test_without_root_and_sudo_one_sentence_names_what_is_missing(self):
+        self.machine("libfmt-dev")
+        (self.folder / "bin/sudo").unlink()
+        as_nobody = [shutil.which("setpriv"), "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        with open(SOURCE / "scripts/setup", encoding="utf-8") as script:
+            done = self.run_script(*as_nobody, "/bin/bash", "-s", path="/nowhere", code=2, stdin=script)
+        self.assertEqual(done.stderr, "scripts/setup: neither root nor sudo; have an administrator install: libfmt-dev\n")
+        self.assertEqual(self.asked(), [])
+
+    def test_an_unknown_argument_is_refused(self):
+        self.assertIn("usage:", self.run_script("/bin/bash", SOURCE / "scripts/setup", "--test", code=2).stderr)
+
+
+class Run(Folder):
+    def test_builds_the_program_once_configured_and_hands_its_arguments_over(self):
+        shutil.copytree(SOURCE / "scripts", self.folder / "scripts")
+        self.fake("dpkg-query", "printf installed")
+        program = self.folder / "build/release/sim/cli/lawcat-sim"
+        self.fake("cmake", f"""echo "$*" >> {self.folder}/asked
+mkdir -p {program.parent}
+touch {self.folder}/build/release/build.ninja
+printf '#!/bin/bash\\necho "$*"\\n' > {program}
+chmod +x {program}""")
+        first = self.run_script(self.folder / "scripts/run")
+        self.assertEqual(first.stdout, "--trace passkey16k.json\n")
+        second = self.run_script(self.folder / "scripts/run", "passkey1k", "--preset", "nano")
+        self.assertEqual(second.stdout, "--trace passkey1k --preset nano\n")
+        asked = (self.folder / "asked").read_text().splitlines()
+        self.assertEqual(asked[0], "--preset release -DLAWCAT_BUILD_TESTS=OFF")
+        self.assertEqual([line.startswith("--build ") for line in asked], [False, True, True])
+
+
+class Check(Folder):
+    GOOD = "// SPDX-License-Identifier: Apache-2.0\n// A file.\nint answer() { return 42; }\n"
+
+    @unittest.skipUnless(shutil.which("clang-format") and shutil.which("git"), "needs clang-format and git")
+    def test_each_step_finds_its_fault_and_all_faults_show_in_one_run(self):
+        shutil.copytree(SOURCE / "scripts", self.folder / "scripts")
+        shutil.copy(SOURCE / ".clang-format", self.folder)
+        self.fake("dpkg-query", "printf installed")
+        file = self.write("hostlib/io/answer.cc", self.GOOD)
+        for command in (["init", "-q"], ["add", "scripts", "hostlib"]):
+            subprocess.run(["git", *command], cwd=self.folder, check=True)
+        for text, failed in (
+            (self.GOOD, ""),
+            (self.GOOD.replace("int ", "int   "), "format"),
+            (self.GOOD.replace("Apache-2.0", "MIT"), "licence"),
+            (self.GOOD + '#include "answer.h"\n', "includes"),
+            ('#include "answer.h"\nint   answer();', "format licence includes"),
+        ):
+            with self.subTest(failed=failed):
+                file.write_text(text)
+                done = self.run_script(self.folder / "scripts/check", "--quick", code=1 if failed else 0)
+                self.assertEqual(done.stdout.splitlines()[-1],
+                                 f"scripts/check: failed: {failed}" if failed else "scripts/check: all passed")
+
+    def test_an_unknown_argument_is_refused(self):
+        self.assertIn("usage:", self.run_script(SOURCE / "scripts/check", "--fast", code=2).stderr)
+
+
+class Tracked(unittest.TestCase):
+    def tracked(self):
+        if not (SOURCE / ".git").exists() or not shutil.which("git"):
+            self.skipTest("needs git and a clone")
+        listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "--stage"], cwd=SOURCE,
+                                stdout=subprocess.PIPE, check=True, text=True).stdout
+        entries = [entry.split("\t", 1) for entry in listed.split("\0") if entry]
+        files = {path: info.split()[0] for info, path in entries if (SOURCE / path).is_file()}
+        self.assertIn("CMakeLists.txt", files)
+        return files
+
+    def test_no_file_is_larger_than_8_mib(self):
+        large = {path: size for path in self.tracked() if (size := (SOURCE / path).stat().st_size) > LARGEST_FILE}
+        self.assertEqual(large, {})
+
+    def test_no_build_products(self):
+        suffixes = {".o", ".a", ".so", ".pyc", ".gch", ".pch", ".ninja", ".exe"}
+        for path in self.tracked():
+            with self.subTest(path=path):
+                self.assertNotIn(path.split("/")[0], ("build", "out"))
+                self.assertNotIn(pathlib.Path(path).suffix, suffixes)
+                self.assertNotIn(pathlib.Path(path).name, ("CMakeCache.txt", "compile_commands.json"))
+                with open(SOURCE / path, "rb") as file:
+                    self.assertNotEqual(file.read(4), b"\x7fELF")
+
+    def test_scripts_parse_and_are_executable(self):
+        tracked = self.tracked()
+        for path in SCRIPTS:
+            with self.subTest(path=path):
+                self.assertTrue((SOURCE / path).stat().st_mode & stat.S_IXUSR)
+                self.assertIn(tracked.get(path), ("100755", None), "the mode that a clone will have")
+                subprocess.run(["bash", "-n", SOURCE / path], check=True)
+                self.assertIn("set -euo pipefail", (SOURCE / path).read_text())
+
+    def test_links_between_pages_resolve(self):
+        seen = 0
+        for path in {*self.tracked(), "README.md"}:
+            if not path.endswith(".md"):
+                continue
+            text = re.sub(r"```.*?```", "", (SOURCE / path).read_text(encoding="utf-8"), flags=re.DOTALL)
+            for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+                if "://" in target:
+                    continue
+                seen += 1
+                with self.subTest(page=path, link=target):
+                    self.assertTrue((SOURCE / path).parent.joinpath(target).exists())
+        self.assertGreater(seen, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
