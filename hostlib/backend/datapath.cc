@@ -261,6 +261,7 @@ void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, co
   const auto count = [&](Point point) -> std::int64_t& { return saturations[static_cast<std::size_t>(point)]; };
   out.key.resize(d);
   out.value.resize(d);
+  out.logits.resize(k);
   out.gates.resize(k);
   std::int64_t all = 0;
   for (std::size_t c = 0; c < d; ++c) {
@@ -269,10 +270,11 @@ void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, co
     all |= magnitude_bits(out.value[c]);
   }
   out.value_lead = lead_bits(all);
-  for (std::size_t r = 0; r < k; ++r)
-    out.gates[r] = forget_gate(rules.gate, rules.exp2,
-                               quantise(job.gk[at * k + r], rules.formats.gate_logit, count(Point::gate_logit)),
-                               rules.formats.gate_logit.fraction, rules.gate_p, rules.formats.gate.min_exponent());
+  for (std::size_t r = 0; r < k; ++r) {
+    out.logits[r] = quantise(job.gk[at * k + r], rules.formats.gate_logit, count(Point::gate_logit));
+    out.gates[r] = forget_gate(rules.gate, rules.exp2, out.logits[r], rules.formats.gate_logit.fraction, rules.gate_p,
+                               rules.formats.gate.min_exponent());
+  }
 }
 
 HeadState::HeadState(const Datapath& formats, const UnitShape& shape) {
@@ -509,6 +511,7 @@ void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWei
   record(trace->at(Point::query), query, formats.query_key.fraction);
   record(trace->at(Point::key), token.key, formats.query_key.fraction);
   record(trace->at(Point::value), token.value, formats.value.fraction);
+  record(trace->at(Point::gate_logit), token.logits, formats.gate_logit.fraction);
   record(trace->at(Point::conv_query), conv_q, formats.conv.fraction);
   record(trace->at(Point::conv_key), conv_k, formats.conv.fraction);
   record(trace->at(Point::feature_query), z_q, formats.feature.fraction);

@@ -91,6 +91,7 @@ struct GroupToken {
   std::vector<std::int32_t> key;    ///< [D]
   std::vector<std::int32_t> value;  ///< [D]
   int value_lead = 0;               ///< lead bits of the OR over `value`
+  std::vector<std::int32_t> logits;  ///< [K]
   std::vector<Gate> gates;          ///< [K]
 };
 void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, const Job& job, int token,

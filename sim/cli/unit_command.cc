@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "hostlib/backend/diagnose.h"
 #include "hostlib/io/error.h"
+#include "hostlib/trace/random_vectors.h"
 #include "sim/cli/backends.h"
 #include "sim/cli/options.h"
 #include "sim/cli/terminal.h"
@@ -21,6 +24,11 @@ constexpr int kDiagnosedTokens = 1024;  // every point of every token is slow
 struct UnitOptions {
   CommonOptions common;
   std::string vectors;
+  std::string random;  ///< gate regime
+  int tokens = 1024;
+  std::vector<int> shape{4, 2, 64, 32};
+  std::uint64_t seed = 1;
+  std::string save_vectors;
   std::string result;
   std::string against;
   std::optional<double> tolerance;
@@ -56,7 +64,7 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
       "first off: token, head, element");
   for (const PointDiagnosis& point :
        diagnose(preset, vectors.shape, vectors.weights, vectors.job(0, tokens, o), tolerance)) {
-    // Weights and gate logits are rounded before the first token; only their saturations are counted.
+    // Weights are rounded before the first token; only their saturations are counted.
     if (point.min == point.max && point.saturations == 0) continue;
     fmt::print(
         "  {:<18} {:>11.4g} {:>11.4g} {:>11.3g} {:>8.1f} {:>11.3e} {:>8}   {}\n", to_string(point.point),
@@ -68,10 +76,21 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
   }
 }
 
+UnitVectors load_vectors(const UnitOptions& options) {
+  if (!options.vectors.empty()) return read_vectors(options.vectors);
+  const UnitShape shape{options.shape[0], options.shape[1], options.shape[2], options.shape[3]};
+  const UnitVectors vectors =
+      random_vectors(shape, options.tokens, parse_gate_regime(options.random), options.seed);
+  if (!options.save_vectors.empty()) write_vectors(options.save_vectors, vectors);
+  return vectors;
+}
+
 int run_unit_command(const UnitOptions& options) {
   if (options.result.empty() && options.against.empty())
     throw InputError("unit: expected --result or --against, got neither: nothing would come of the run");
-  const UnitVectors vectors = read_vectors(options.vectors);
+  if (options.vectors.empty() == options.random.empty())
+    throw InputError("unit", "either --vectors or --random", options.vectors.empty() ? "neither" : "both");
+  const UnitVectors vectors = load_vectors(options);
   const Preset preset = options.common.load("edge");
   const BackendEntry& entry = find_backend(options.common.backend);
   const bool against_backend = options.against == "reference" || options.against == "fixed";
@@ -132,8 +151,19 @@ int run_unit_command(const UnitOptions& options) {
 void add_unit_command(CLI::App& app, int& code) {
   const auto options = std::make_shared<UnitOptions>();
   app.add_option("--vectors", options->vectors,
-                 "safetensors file with q, k, v, gk, q_conv1d, k_conv1d, feature_map and, if wanted, state")
-      ->required();
+                 "safetensors file with q, k, v, gk, q_conv1d, k_conv1d, feature_map and, if wanted, state");
+  auto* const random = app.add_option(
+      "--random", options->random,
+      "Instead: seeded random tensors, gate logits plain (0 +- 2), long (9 +- 2) or spiky (0 +- 8)");
+  app.add_option("--tokens", options->tokens, "Of --random")->check(CLI::Range(1, 1 << 20))->needs(random)->capture_default_str();
+  app.add_option("--shape", options->shape, "Of --random: heads,kv_heads,head_dim,feature_dim")
+      ->delimiter(',')
+      ->expected(4)
+      ->needs(random)
+      ->capture_default_str();
+  app.add_option("--seed", options->seed, "Of --random")->needs(random)->capture_default_str();
+  app.add_option("--save-vectors", options->save_vectors, "Of --random: keeps the tensors in a safetensors file")
+      ->needs(random);
   app.add_option("--result", options->result, "safetensors file for o and state, float32");
   app.add_option("--against", options->against, "reference, fixed, or a result file: prints the errors");
   app.add_option("--tolerance", options->tolerance,

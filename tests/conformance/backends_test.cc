@@ -131,6 +131,23 @@ INSTANTIATE_TEST_SUITE_P(Cases, Presets,
                            return std::get<0>(param.param) + std::get<1>(param.param).name;
                          });
 
+// The promise for long prompts: at 16,384 tokens the whole run and its last 1,024 tokens by themselves.
+class LongRun : public testing::TestWithParam<std::tuple<std::pair<std::string, double>, GateRegime>> {};
+
+TEST_P(LongRun, KeepsItsSqnrTo16384Tokens) {
+  const auto& [name, least_db] = std::get<0>(GetParam());
+  const UnitVectors x = random_vectors({2, 2, 64, 32}, 16384, std::get<1>(GetParam()), 5);
+  const Outcome fixed = run(*make_fixed_backend(load_preset(name)), x);
+  const Outcome reference = run(*make_reference_backend(), x);
+  EXPECT_GE(sqnr_db(fixed.o, reference.o), least_db);
+  const auto tail = [](const std::vector<float>& o) { return std::vector<float>(o.end() - 1024 * 128, o.end()); };
+  EXPECT_GE(sqnr_db(tail(fixed.o), tail(reference.o)), least_db);
+}
+
+INSTANTIATE_TEST_SUITE_P(Regimes, LongRun,
+                         testing::Combine(testing::Values(std::pair{"edge", 30.0}, std::pair{"precise", 60.0}),
+                                          testing::Values(GateRegime::plain, GateRegime::long_, GateRegime::spiky)));
+
 // The state formats and roundings that no shipped preset uses are part of the definition too.
 class StateFormats : public testing::TestWithParam<std::pair<std::string, double>> {};
 

@@ -153,7 +153,7 @@ chmod +x {program}""")
 
 
 class Check(Folder):
-    GOOD = "// SPDX-License-Identifier: Apache-2.0\n// A file.\nint answer() { return 42; }\n"
+    GOOD = "// SPDX-License-Identifier: Apache-2.0\n// A file.\nint answer();\n"
 
     @unittest.skipUnless(shutil.which("clang-format") and shutil.which("git"), "needs clang-format and git")
     def test_each_step_finds_its_fault_and_all_faults_show_in_one_run(self):

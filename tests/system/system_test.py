@@ -421,6 +421,15 @@ class Unit(Program):
             self.assertIn(words, done.stdout)
         self.assertEqual(self.files(), ["v.safetensors"])
 
+    def test_random_vectors_can_be_kept_and_give_the_same_answer_again(self):
+        kept = self.folder / "kept.safetensors"
+        drawn = self.run_program("unit", "--random", "spiky", "--tokens", "80", "--shape", "2,1,64,32", "--seed", "9",
+                                 "--save-vectors", kept, "--against", "reference")
+        again = self.run_program("unit", "--vectors", kept, "--against", "reference")
+        self.assertEqual(drawn.stdout, again.stdout)
+        self.refused("neither", "unit", "--against", "reference")
+        self.refused("plain", "unit", "--random", "smooth", "--against", "reference")
+
     def test_tolerance_decides_the_exit_code_and_names_the_place(self):
         self.run_program("unit", "--vectors", "v.safetensors", "--backend", "systemc", "--against", "fixed",
                          "--tolerance", "0")
