@@ -28,7 +28,7 @@ TABLE = {
     "sim/*": [IO, ARCH, BACKEND, NUMERICS, "sim/accelerator/**", "sim/memory/**"],
     "sim/cli/**": [IO, "hostlib/run.h", "hostlib/arch/preset.h", "hostlib/backend/diagnose.h",
                    "hostlib/backend/fixed.h", "hostlib/backend/reference.h", "hostlib/report/timeline.h",
-                   "sim/systemc_backend.h"],
+                   "hostlib/trace/random_vectors.h", "sim/systemc_backend.h"],
     "scripts/cmake/**": [],
     "tests/**": ["hostlib/**", "sim/*", "sim/accelerator/**", "sim/memory/**"],
 }

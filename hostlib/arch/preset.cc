@@ -21,7 +21,9 @@ using Json = nlohmann::ordered_json;
 
 constexpr double kHuge = 1e30;
 
-fs::path preset_folder() { return data_root() / "hostlib" / "arch" / "presets"; }
+fs::path preset_folder() {
+  return data_root() / "hostlib" / "arch" / "presets";
+}
 
 /// Applies "engine.count=4" to the JSON; the key must exist already, its new value keeps its type.
 void apply_override(nlohmann::json& root, const std::string& text) {
@@ -35,7 +37,8 @@ void apply_override(nlohmann::json& root, const std::string& text) {
     const std::size_t dot = path.find('.', from);
     const std::string key = path.substr(from, dot - from);
     if (!at->is_object() || !at->contains(key))
-      throw InputError(fmt::format("--set {}", path), "a key of the preset", fmt::format("no \"{}\" there", key));
+      throw InputError(fmt::format("--set {}", path), "a key of the preset",
+                       fmt::format("no \"{}\" there", key));
     at = &(*at)[key];
     if (dot == std::string::npos) break;
     from = dot + 1;
@@ -46,7 +49,8 @@ void apply_override(nlohmann::json& root, const std::string& text) {
     return;
   }
   const auto parsed = nlohmann::json::parse(value, nullptr, false);
-  if (!parsed.is_number()) throw InputError(fmt::format("--set {}", path), "a number", fmt::format("\"{}\"", value));
+  if (!parsed.is_number())
+    throw InputError(fmt::format("--set {}", path), "a number", fmt::format("\"{}\"", value));
   *at = parsed;
 }
 
@@ -61,13 +65,16 @@ Datapath read_datapath(StrictObject object) {
                               kind == FormatKind::fixed   ? "fixed"
                               : kind == FormatKind::block ? "block"
                                                           : "float");
-      throw InputError(object.place(key), fmt::format("{} {} format", is_signed ? "a signed" : "an unsigned", wanted),
+      throw InputError(object.place(key),
+                       fmt::format("{} {} format", is_signed ? "a signed" : "an unsigned", wanted),
                        to_string(parsed));
     }
     return parsed;
   };
   const auto fixed_format = [&](const char* key) { return format(key, {FormatKind::fixed}, true); };
-  const auto integer = [&](const char* key, int min, int max) { return static_cast<int>(object.get_int(key, min, max)); };
+  const auto integer = [&](const char* key, int min, int max) {
+    return static_cast<int>(object.get_int(key, min, max));
+  };
   d.query_key = fixed_format("query_key");
   d.value = fixed_format("value");
   d.gate_logit = fixed_format("gate_logit");
@@ -96,9 +103,14 @@ Datapath read_datapath(StrictObject object) {
           "4 to 20 fraction bits and at most 28 bits", to_string(d.feature));
   require("exp2_table_bits", d.exp2_table_bits <= d.feature.fraction + 3, "at most feature's fraction + 3",
           fmt::format("{}", d.exp2_table_bits));
-  for (const auto& [key, f] : {std::pair{"query_key", d.query_key}, {"value", d.value}, {"gate_logit", d.gate_logit},
-                               {"conv", d.conv}, {"conv_weight", d.conv_weight}, {"feature_weight", d.feature_weight}})
-    require(key, f.width <= 24 && f.fraction >= 0, "at most 24 bits and a fraction of 0 or more", to_string(f));
+  for (const auto& [key, f] : {std::pair{"query_key", d.query_key},
+                               {"value", d.value},
+                               {"gate_logit", d.gate_logit},
+                               {"conv", d.conv},
+                               {"conv_weight", d.conv_weight},
+                               {"feature_weight", d.feature_weight}})
+    require(key, f.width <= 24 && f.fraction >= 0, "at most 24 bits and a fraction of 0 or more",
+            to_string(f));
   require("gate_logit", d.gate_logit.width - d.gate_logit.fraction >= 6,
           "at least 6 integer bits (the gate saturates at +-32 otherwise)", to_string(d.gate_logit));
   require("conv", d.conv_weight.fraction + d.query_key.fraction >= d.conv.fraction,
@@ -106,10 +118,10 @@ Datapath read_datapath(StrictObject object) {
   require("feature", d.conv.fraction + d.feature_weight.fraction >= d.feature.fraction,
           "no more fraction bits than conv and feature_weight together", to_string(d.feature));
   for (const auto& [key, f] : {std::pair{"probability", d.probability}, {"gate", d.gate}})
-    require(key, f.precision() <= 23 && f.exponent_bits >= 5, "at most 22 mantissa and at least 5 exponent bits",
-            to_string(f));
-  require("probability", d.probability.exponent_bits >= 6, "at least 6 exponent bits (phi is clamped at 1e-12)",
-          to_string(d.probability));
+    require(key, f.precision() <= 23 && f.exponent_bits >= 5,
+            "at most 22 mantissa and at least 5 exponent bits", to_string(f));
+  require("probability", d.probability.exponent_bits >= 6,
+          "at least 6 exponent bits (phi is clamped at 1e-12)", to_string(d.probability));
   for (const auto& [key, f] : {std::pair{"state", d.state}, {"normaliser", d.normaliser}}) {
     require(key, f.width + d.guard_bits <= 44, fmt::format("width + guard_bits of at most 44"),
             fmt::format("{} + {}", to_string(f), d.guard_bits));
@@ -164,7 +176,8 @@ Preset load_preset(const std::string& name_or_path, const std::vector<std::strin
   preset.clock_hz = root.get_number("clock_hz", 1e6, 1e11);
   {
     StrictObject o = root.get_object("technology");
-    preset.technology = {o.get_string("energy_table"), o.get_number("node_nm", 1, 1000), o.get_number("voltage_v", 0.1, 10)};
+    preset.technology = {o.get_string("energy_table"), o.get_number("node_nm", 1, 1000),
+                         o.get_number("voltage_v", 0.1, 10)};
     o.finish();
   }
   {

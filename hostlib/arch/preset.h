@@ -13,24 +13,24 @@ namespace lawcat {
 
 /// Number formats along the datapath, in the order the data meets them (steps 3-8 of the layer).
 struct Datapath {
-  Format query_key;         ///< q and k as they enter (fixed)
-  Format value;             ///< v as it enters (fixed)
-  Format gate_logit;        ///< gk as it enters (fixed)
-  Format conv_weight;       ///< taps (fixed)
-  Format conv;              ///< q~ and k~ (fixed)
-  Format feature_weight;    ///< W_h (fixed)
-  Format feature;           ///< z (fixed)
-  Format probability;       ///< phi (unsigned float)
-  Format gate;              ///< a below one half, 1 - a above (unsigned float)
-  Format state;             ///< S[:, 0:D] (block with one exponent per row, fixed, or signed float)
-  Format normaliser;        ///< S[:, D] (block of one element, fixed, or signed float)
-  Format output;            ///< o (fixed or signed float)
+  Format query_key;       ///< q and k as they enter (fixed)
+  Format value;           ///< v as it enters (fixed)
+  Format gate_logit;      ///< gk as it enters (fixed)
+  Format conv_weight;     ///< taps (fixed)
+  Format conv;            ///< q~ and k~ (fixed)
+  Format feature_weight;  ///< W_h (fixed)
+  Format feature;         ///< z (fixed)
+  Format probability;     ///< phi (unsigned float)
+  Format gate;            ///< a below one half, 1 - a above (unsigned float)
+  Format state;           ///< S[:, 0:D] (block with one exponent per row, fixed, or signed float)
+  Format normaliser;      ///< S[:, D] (block of one element, fixed, or signed float)
+  Format output;          ///< o (fixed or signed float)
   Rounding state_rounding = Rounding::nearest_even;
-  int guard_bits = 8;            ///< bits below the state's last bit that the three-term add keeps
-  int readout_weight_bits = 15;  ///< width of phi(q) once aligned to the rows' exponents
-  int exp2_table_bits = 6;       ///< log2 of the entries of the exp2 table on [0, 1), linear between them
-  int gate_table_bits = 3;       ///< log2 of the gate table's entries per unit of the gate logit
-  int reciprocal_table_bits = 7; ///< log2 of the entries of the reciprocal table on [1, 2)
+  int guard_bits = 8;             ///< bits below the state's last bit that the three-term add keeps
+  int readout_weight_bits = 15;   ///< width of phi(q) once aligned to the rows' exponents
+  int exp2_table_bits = 6;        ///< log2 of the entries of the exp2 table on [0, 1), linear between them
+  int gate_table_bits = 3;        ///< log2 of the gate table's entries per unit of the gate logit
+  int reciprocal_table_bits = 7;  ///< log2 of the entries of the reciprocal table on [1, 2)
 };
 
 /// One preset. Times in seconds or cycles, sizes in bytes or words as the names say.
@@ -72,7 +72,7 @@ struct Preset {
     double efficiency = 1;             ///< share of the peak that long bursts reach
     double latency_s = 0;              ///< first byte of a read, row miss included
     int burst_bytes = 64;
-    int bus_bytes_per_cycle = 32;      ///< interconnect between DRAM controller and engines
+    int bus_bytes_per_cycle = 32;  ///< interconnect between DRAM controller and engines
   } memory;
 
   /// The processor beside the accelerator, for the modelled host time of runs without measured weights.

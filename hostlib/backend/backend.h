@@ -45,7 +45,8 @@ class Counters {
 /// What the unit keeps of one sequence in one layer, as stored: enough to stop and go on elsewhere with
 /// the same bits. Two contexts of one backend are equal exactly when all later outputs are.
 struct UnitContext {
-  std::vector<std::int64_t> words;  ///< layout private to the backend (fixed and what is held to it share one)
+  std::vector<std::int64_t>
+      words;  ///< layout private to the backend (fixed and what is held to it share one)
   bool operator==(const UnitContext&) const = default;
 };
 

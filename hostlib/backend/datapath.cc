@@ -40,13 +40,14 @@ std::int64_t multiplicand(const StateRule& rule, std::int64_t word) {
 }
 
 /// Old, decayed and new term in units of 2^unit, added. `exponent` is of the mantissa's last bit.
-std::int64_t aligned_sum(const StateRule& rule, std::int64_t word, int exponent, UnsignedFloat phi, const Gate& gate,
-                         std::int64_t value, int value_fraction, int unit) {
+std::int64_t aligned_sum(const StateRule& rule, std::int64_t word, int exponent, UnsignedFloat phi,
+                         const Gate& gate, std::int64_t value, int value_fraction, int unit) {
   // Near one the gate takes 1 - a of the mantissa away, otherwise it gives a of it.
   const std::int64_t factor = gate.near_one ? -gate.factor.mantissa : gate.factor.mantissa;
   const std::int64_t decayed = shift_half_up(multiplicand(rule, word) * factor,
                                              unit - (exponent + gate.factor.exponent - rule.gate_p));
-  const std::int64_t added = shift_half_up(phi.mantissa * value, unit - (phi.exponent - rule.phi_p - value_fraction));
+  const std::int64_t added =
+      shift_half_up(phi.mantissa * value, unit - (phi.exponent - rule.phi_p - value_fraction));
   const std::int64_t kept = gate.near_one ? shift_half_up(word, unit - (exponent - rule.residual())) : 0;
   return kept + decayed + added;
 }
@@ -140,8 +141,7 @@ int update_row(const StateRule& rule, std::span<std::int64_t> words, std::span<s
   const int unit = next - rule.guard;
   for (std::size_t c = 0; c < words.size(); ++c) {
     const std::int64_t sum = aligned_sum(rule, words[c], exponent, phi, gate, value[c], value_fraction, unit);
-    const std::int64_t word =
-        residual != 0 ? sum : round_state(rule, sum, rule.guard, random(c));
+    const std::int64_t word = residual != 0 ? sum : round_state(rule, sum, rule.guard, random(c));
     words[c] = clip_word(rule, word, saturations);
   }
   return empty ? kEmptyRow : next;
@@ -189,7 +189,9 @@ std::vector<std::int32_t> map_features(const DatapathRules& rules, std::span<con
   return z;
 }
 
-double real(UnsignedFloat x, int p) { return std::ldexp(x.mantissa, x.exponent - p); }
+double real(UnsignedFloat x, int p) {
+  return std::ldexp(x.mantissa, x.exponent - p);
+}
 
 void record(std::vector<double>& out, std::span<const std::int32_t> integers, int fraction) {
   out.clear();
@@ -204,9 +206,9 @@ void record(std::vector<double>& out, std::span<const UnsignedFloat> floats, int
 
 std::string_view to_string(Point point) {
   constexpr std::array<std::string_view, kPointCount> names{
-      "query",       "key",         "value",         "gate_logit",        "conv_weight",     "feature_weight",
-      "conv_query",  "conv_key",    "feature_query", "feature_key",       "probability_query", "probability_key",
-      "gate",        "normaliser",  "state",         "denominator",       "numerator",       "output"};
+      "query",      "key",        "value",         "gate_logit",  "conv_weight",       "feature_weight",
+      "conv_query", "conv_key",   "feature_query", "feature_key", "probability_query", "probability_key",
+      "gate",       "normaliser", "state",         "denominator", "numerator",         "output"};
   return names[static_cast<std::size_t>(point)];
 }
 
@@ -220,8 +222,8 @@ DatapathRules::DatapathRules(const Datapath& datapath)
       probability_min(datapath.probability.min_exponent()),
       gate_p(datapath.gate.precision()) {
   // 1e-12 = 1.0995... * 2^-40
-  phi_floor = to_unsigned_float(static_cast<std::int64_t>(std::lround(std::ldexp(1e-12, 70))), -70, probability_p,
-                                probability_min);
+  phi_floor = to_unsigned_float(static_cast<std::int64_t>(std::lround(std::ldexp(1e-12, 70))), -70,
+                                probability_p, probability_min);
 }
 
 std::int32_t quantise(double x, const Format& format, std::int64_t& saturations) {
@@ -236,10 +238,11 @@ std::int32_t quantise(double x, const Format& format, std::int64_t& saturations)
   return static_cast<std::int32_t>(rounded);
 }
 
-HeadWeights::HeadWeights(const DatapathRules& rules, const UnitShape& shape, const UnitWeights& weights, int head,
-                         Saturations& saturations) {
+HeadWeights::HeadWeights(const DatapathRules& rules, const UnitShape& shape, const UnitWeights& weights,
+                         int head, Saturations& saturations) {
   const auto d = static_cast<std::size_t>(shape.head_dim);
-  const auto take = [&](const std::vector<float>& from, std::size_t count, const Format& format, Point point) {
+  const auto take = [&](const std::vector<float>& from, std::size_t count, const Format& format,
+                        Point point) {
     std::vector<std::int32_t> out(count);
     for (std::size_t i = 0; i < count; ++i)
       out[i] = quantise(from[static_cast<std::size_t>(head) * count + i], format,
@@ -248,17 +251,19 @@ HeadWeights::HeadWeights(const DatapathRules& rules, const UnitShape& shape, con
   };
   q_taps = take(weights.q_conv1d, d * kConvTaps, rules.formats.conv_weight, Point::conv_weight);
   k_taps = take(weights.k_conv1d, d * kConvTaps, rules.formats.conv_weight, Point::conv_weight);
-  feature = take(weights.feature_map, d * static_cast<std::size_t>(shape.feature_dim), rules.formats.feature_weight,
-                 Point::feature_weight);
+  feature = take(weights.feature_map, d * static_cast<std::size_t>(shape.feature_dim),
+                 rules.formats.feature_weight, Point::feature_weight);
 }
 
-void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, const Job& job, int token, int kv_head,
-                          GroupToken& out, Saturations& saturations) {
+void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, const Job& job, int token,
+                          int kv_head, GroupToken& out, Saturations& saturations) {
   const auto d = static_cast<std::size_t>(shape.head_dim);
   const auto k = static_cast<std::size_t>(shape.key_features());
   const std::size_t at = static_cast<std::size_t>(token) * static_cast<std::size_t>(shape.kv_heads) +
                          static_cast<std::size_t>(kv_head);
-  const auto count = [&](Point point) -> std::int64_t& { return saturations[static_cast<std::size_t>(point)]; };
+  const auto count = [&](Point point) -> std::int64_t& {
+    return saturations[static_cast<std::size_t>(point)];
+  };
   out.key.resize(d);
   out.value.resize(d);
   out.logits.resize(k);
@@ -272,8 +277,8 @@ void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, co
   out.value_lead = lead_bits(all);
   for (std::size_t r = 0; r < k; ++r) {
     out.logits[r] = quantise(job.gk[at * k + r], rules.formats.gate_logit, count(Point::gate_logit));
-    out.gates[r] = forget_gate(rules.gate, rules.exp2, out.logits[r], rules.formats.gate_logit.fraction, rules.gate_p,
-                               rules.formats.gate.min_exponent());
+    out.gates[r] = forget_gate(rules.gate, rules.exp2, out.logits[r], rules.formats.gate_logit.fraction,
+                               rules.gate_p, rules.formats.gate.min_exponent());
   }
 }
 
@@ -320,7 +325,8 @@ void HeadState::assign(const Datapath& formats, const UnitShape& shape, std::spa
         int lead = 0;
         const double fraction = std::frexp(from[i], &lead);
         const StateRule rule{format, Rounding::nearest_even, 0, 0, 0};
-        round_float(rule, static_cast<std::int64_t>(std::ldexp(fraction, 53)), lead - 53, 0, to[i], exponent[i], count);
+        round_float(rule, static_cast<std::int64_t>(std::ldexp(fraction, 53)), lead - 53, 0, to[i],
+                    exponent[i], count);
       }
       return;
     }
@@ -378,8 +384,9 @@ void dual_softmax(const DatapathRules& rules, std::span<const std::int32_t> z, s
     const UnsignedFloat inverse = reciprocal(rules.reciprocal, sum, -sum_fraction, p);
     for (UnsignedFloat& x : out) {
       x = multiply(x, inverse, p, rules.probability_min);
-      const bool below_floor = x.exponent < rules.phi_floor.exponent ||
-                               (x.exponent == rules.phi_floor.exponent && x.mantissa < rules.phi_floor.mantissa);
+      const bool below_floor =
+          x.exponent < rules.phi_floor.exponent ||
+          (x.exponent == rules.phi_floor.exponent && x.mantissa < rules.phi_floor.mantissa);
       if (x.mantissa == 0 || below_floor) x = rules.phi_floor;
     }
   }
@@ -396,15 +403,17 @@ int align_readout(const DatapathRules& rules, std::span<const UnsignedFloat> phi
   }
   std::int64_t sum = 0;
   for (std::size_t r = 0; r < phi.size(); ++r)
-    if (exponents[r] != kEmptyRow) sum += shift_truncate(phi[r].mantissa, top - phi[r].exponent - exponents[r]);
+    if (exponents[r] != kEmptyRow)
+      sum += shift_truncate(phi[r].mantissa, top - phi[r].exponent - exponents[r]);
   const int bits = rules.formats.readout_weight_bits;
   const int scale = lead_bits(sum) - bits;
   const std::int64_t most = (std::int64_t{1} << bits) - 1;
   for (std::size_t r = 0; r < phi.size(); ++r)
-    weights[r] = exponents[r] == kEmptyRow
-                     ? 0
-                     : static_cast<std::int32_t>(std::min(
-                           shift_half_up(phi[r].mantissa, top - phi[r].exponent - exponents[r] + scale), most));
+    weights[r] =
+        exponents[r] == kEmptyRow
+            ? 0
+            : static_cast<std::int32_t>(std::min(
+                  shift_half_up(phi[r].mantissa, top - phi[r].exponent - exponents[r] + scale), most));
   return top + scale - rules.probability_p;
 }
 
@@ -416,7 +425,8 @@ float round_output(const DatapathRules& rules, std::int64_t numerator, int expon
   const bool negative = product < 0;
   const Int128 magnitude = negative ? -product : product;
   const auto high = static_cast<std::uint64_t>(magnitude >> 64);
-  const int lead = static_cast<int>(high != 0 ? 64 + std::bit_width(high) : std::bit_width(static_cast<std::uint64_t>(magnitude)));
+  const int lead = static_cast<int>(high != 0 ? 64 + std::bit_width(high)
+                                              : std::bit_width(static_cast<std::uint64_t>(magnitude)));
   const int exponent = exponent2 + inverse.exponent - rules.probability_p;  // of the product's last bit
   int last = -format.fraction;  // exponent of the result's last bit
   if (format.kind == FormatKind::floating)
@@ -430,7 +440,8 @@ float round_output(const DatapathRules& rules, std::int64_t numerator, int expon
       rounded = static_cast<std::int64_t>(magnitude) << -n;
     }
   } else if (n < 126) {
-    rounded = static_cast<std::int64_t>((magnitude + ((Int128{1} << (n - 1)) - 1) + ((magnitude >> n) & 1)) >> n);
+    rounded =
+        static_cast<std::int64_t>((magnitude + ((Int128{1} << (n - 1)) - 1) + ((magnitude >> n) & 1)) >> n);
   }
   double value = std::ldexp(static_cast<double>(rounded), last);
   const double most = format.kind == FormatKind::fixed
@@ -443,15 +454,17 @@ float round_output(const DatapathRules& rules, std::int64_t numerator, int expon
   return static_cast<float>(negative ? -value : value);
 }
 
-void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights, std::uint32_t head,
-               std::span<const std::int32_t> query, const GroupToken& token, HeadState& state,
-               std::span<float> output, Saturations& saturations, HeadTrace* trace) {
+void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights,
+               std::uint32_t head, std::span<const std::int32_t> query, const GroupToken& token,
+               HeadState& state, std::span<float> output, Saturations& saturations, HeadTrace* trace) {
   const Datapath& formats = rules.formats;
   const auto d = static_cast<std::size_t>(shape.head_dim);
   const auto f = static_cast<std::size_t>(shape.feature_dim);
   const std::size_t k = 2 * f;
   const int p = rules.probability_p;
-  const auto count = [&](Point point) -> std::int64_t& { return saturations[static_cast<std::size_t>(point)]; };
+  const auto count = [&](Point point) -> std::int64_t& {
+    return saturations[static_cast<std::size_t>(point)];
+  };
 
   // Convolution, feature map, dual softmax.
   const auto conv_q = convolve(rules, weights.q_taps, state.q_tail, query, count(Point::conv_query));
@@ -474,7 +487,7 @@ void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWei
   };
   const auto norm_exponent_span = [&](std::size_t r) {
     return formats.normaliser.kind == FormatKind::fixed ? std::span<std::int32_t>{}
-                                                         : std::span(state.norm_exponents).subspan(r, 1);
+                                                        : std::span(state.norm_exponents).subspan(r, 1);
   };
   const std::uint32_t token_key = random_token_key(head, state.tokens);
   for (std::size_t r = 0; r < k; ++r) {
@@ -482,9 +495,9 @@ void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWei
     norm_exponents[r] =
         update_row(norm_rule, std::span(state.norm_words).subspan(r, 1), norm_exponent_span(r), phi_k[r],
                    token.gates[r], one, 1, 0, ~key, count(Point::normaliser));
-    row_exponents[r] = update_row(rule, std::span(state.words).subspan(r * d, d), row_exponent_span(r), phi_k[r],
-                                  token.gates[r], token.value, token.value_lead, formats.value.fraction, key,
-                                  count(Point::state));
+    row_exponents[r] = update_row(rule, std::span(state.words).subspan(r * d, d), row_exponent_span(r),
+                                  phi_k[r], token.gates[r], token.value, token.value_lead,
+                                  formats.value.fraction, key, count(Point::state));
   }
   ++state.tokens;
 
@@ -533,7 +546,8 @@ void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWei
   trace->at(Point::denominator) = {std::ldexp(static_cast<double>(denominator), denominator_exponent)};
   auto& numerators = trace->at(Point::numerator);
   numerators.clear();
-  for (const std::int64_t x : numerator) numerators.push_back(std::ldexp(static_cast<double>(x), numerator_exponent));
+  for (const std::int64_t x : numerator)
+    numerators.push_back(std::ldexp(static_cast<double>(x), numerator_exponent));
   trace->at(Point::output).assign(output.begin(), output.end());
 }
 

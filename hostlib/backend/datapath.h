@@ -67,11 +67,11 @@ struct DatapathRules {
   Exp2Table exp2;
   ReciprocalTable reciprocal;
   GateTable gate;
-  int exponent_fraction;   ///< binary places of exp2 arguments: those of z and 3 more
-  int probability_p;       ///< precision of phi
-  int probability_min;     ///< smallest exponent of phi
-  int gate_p;              ///< precision of the gate
-  UnsignedFloat phi_floor; ///< the clamp of phi at 1e-12
+  int exponent_fraction;    ///< binary places of exp2 arguments: those of z and 3 more
+  int probability_p;        ///< precision of phi
+  int probability_min;      ///< smallest exponent of phi
+  int gate_p;               ///< precision of the gate
+  UnsignedFloat phi_floor;  ///< the clamp of phi at 1e-12
 };
 
 /// Rounds a real number to a fixed format: to nearest, ties to even, saturating.
@@ -88,11 +88,11 @@ struct HeadWeights {
 
 /// What the G heads of a group share of one token.
 struct GroupToken {
-  std::vector<std::int32_t> key;    ///< [D]
-  std::vector<std::int32_t> value;  ///< [D]
-  int value_lead = 0;               ///< lead bits of the OR over `value`
+  std::vector<std::int32_t> key;     ///< [D]
+  std::vector<std::int32_t> value;   ///< [D]
+  int value_lead = 0;                ///< lead bits of the OR over `value`
   std::vector<std::int32_t> logits;  ///< [K]
-  std::vector<Gate> gates;          ///< [K]
+  std::vector<Gate> gates;           ///< [K]
 };
 void quantise_group_token(const DatapathRules& rules, const UnitShape& shape, const Job& job, int token,
                           int kv_head, GroupToken& out, Saturations& saturations);
@@ -103,9 +103,9 @@ using Tail = std::vector<std::int32_t>;
 /// State and tails of one head. `words` hold mantissas (with error feedback: and guard bits below them).
 struct HeadState {
   HeadState(const Datapath& formats, const UnitShape& shape);
-  std::vector<std::int64_t> words;        ///< [K, D]
-  std::vector<std::int32_t> exponents;    ///< block: [K]; floating: [K, D]; fixed: empty
-  std::vector<std::int64_t> norm_words;   ///< [K]
+  std::vector<std::int64_t> words;           ///< [K, D]
+  std::vector<std::int32_t> exponents;       ///< block: [K]; floating: [K, D]; fixed: empty
+  std::vector<std::int64_t> norm_words;      ///< [K]
   std::vector<std::int32_t> norm_exponents;  ///< [K]; fixed: empty
   Tail q_tail, k_tail;
   std::uint32_t tokens = 0;  ///< tokens seen: the counter of stochastic rounding
@@ -113,22 +113,24 @@ struct HeadState {
   /// Real value of state[row, column], column D being the normaliser.
   double real(const Datapath& formats, int row, int column, int head_dim) const;
   /// Rounds real numbers [K, D+1] into the state; tails and counter become zero.
-  void assign(const Datapath& formats, const UnitShape& shape, std::span<const double> state, Saturations& saturations);
+  void assign(const Datapath& formats, const UnitShape& shape, std::span<const double> state,
+              Saturations& saturations);
 };
 
 /// One token through one head. `query` [D] integers, `output` [D] floats (values of the output format).
 /// `head` is only the stochastic rounding's stream. `trace` may be null.
-void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights, std::uint32_t head,
-               std::span<const std::int32_t> query, const GroupToken& token, HeadState& state,
-               std::span<float> output, Saturations& saturations, HeadTrace* trace = nullptr);
+void step_head(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights,
+               std::uint32_t head, std::span<const std::int32_t> query, const GroupToken& token,
+               HeadState& state, std::span<float> output, Saturations& saturations,
+               HeadTrace* trace = nullptr);
 
 // Scalar parts that every integer form shares.
 
 /// phi of one head's q or k from z: both softmaxes, [K].
 void dual_softmax(const DatapathRules& rules, std::span<const std::int32_t> z, std::span<UnsignedFloat> phi);
 
-/// phi(q) * 2^exponent per row, aligned so that the weights sum to less than about 2^readout_weight_bits; returns the
-/// exponent of weight 1. Rows whose `exponent` is kEmptyRow count as zero.
+/// phi(q) * 2^exponent per row, aligned so that the weights sum to less than about 2^readout_weight_bits;
+/// returns the exponent of weight 1. Rows whose `exponent` is kEmptyRow count as zero.
 inline constexpr std::int32_t kEmptyRow = -(1 << 20);
 int align_readout(const DatapathRules& rules, std::span<const UnsignedFloat> phi,
                   std::span<const std::int32_t> exponents, std::span<std::int32_t> weights);

@@ -69,12 +69,13 @@ std::vector<PointDiagnosis> diagnose(const Preset& preset, const UnitShape& shap
       const std::size_t q_at = (static_cast<std::size_t>(t) * shape.heads + h) * d;
       const std::size_t kv_at = static_cast<std::size_t>(t) * shape.kv_heads + kv;
       for (std::size_t c = 0; c < d; ++c)
-        query[c] = quantise(job.q[q_at + c], rules.formats.query_key, saturations[static_cast<std::size_t>(Point::query)]);
+        query[c] = quantise(job.q[q_at + c], rules.formats.query_key,
+                            saturations[static_cast<std::size_t>(Point::query)]);
       const auto head = static_cast<std::size_t>(h);
       references[head].step(job.q.subspan(q_at, d), job.k.subspan(kv_at * d, d), job.v.subspan(kv_at * d, d),
                             job.gk.subspan(kv_at * k, k), o, &expected);
-      step_head(rules, shape, head_weights[head], static_cast<std::uint32_t>(h), query, token, states[head], o_fixed,
-                saturations, &got);
+      step_head(rules, shape, head_weights[head], static_cast<std::uint32_t>(h), query, token, states[head],
+                o_fixed, saturations, &got);
       for (int point = 0; point < kPointCount; ++point) {
         const auto p = static_cast<std::size_t>(point);
         if (!got.values[p].empty()) tallies[p].add(expected.values[p], got.values[p], t, h, tolerance);
@@ -94,7 +95,8 @@ std::vector<PointDiagnosis> diagnose(const Preset& preset, const UnitShape& shap
     out.max = tally.max;
     out.smallest = std::isinf(tally.smallest) ? 0 : tally.smallest;
     out.max_abs_err = tally.max_abs_err;
-    out.sqnr_db = tally.noise > 0 ? 10 * std::log10(tally.signal / tally.noise) : std::numeric_limits<double>::infinity();
+    out.sqnr_db = tally.noise > 0 ? 10 * std::log10(tally.signal / tally.noise)
+                                  : std::numeric_limits<double>::infinity();
     out.first = tally.first;
   }
   return result;

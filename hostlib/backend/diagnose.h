@@ -23,17 +23,17 @@ struct Divergence {
 /// One datapath point over all tokens and heads.
 struct PointDiagnosis {
   Point point;
-  double min = 0, max = 0;        ///< range of the fixed-point values
-  double smallest = 0;            ///< smallest magnitude that is not zero; 0 when all are zero
-  double max_abs_err = 0;         ///< against float64
-  double sqnr_db = 0;             ///< 10 log10(sum expected^2 / sum error^2); infinity when equal
+  double min = 0, max = 0;  ///< range of the fixed-point values
+  double smallest = 0;      ///< smallest magnitude that is not zero; 0 when all are zero
+  double max_abs_err = 0;   ///< against float64
+  double sqnr_db = 0;       ///< 10 log10(sum expected^2 / sum error^2); infinity when equal
   std::int64_t saturations = 0;
   std::optional<Divergence> first;
 };
 
-/// Runs the plain datapath and the reference over the job (from zero state) and compares every point. An element
-/// diverges when it is off by more than `tolerance` times the largest magnitude of its vector. Slow: every point of
-/// every token is looked at. The job's `o` is not written.
+/// Runs the plain datapath and the reference over the job (from zero state) and compares every point. An
+/// element diverges when it is off by more than `tolerance` times the largest magnitude of its vector. Slow:
+/// every point of every token is looked at. The job's `o` is not written.
 std::vector<PointDiagnosis> diagnose(const Preset& preset, const UnitShape& shape, const UnitWeights& weights,
                                      const Job& job, double tolerance);
 

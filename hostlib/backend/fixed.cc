@@ -49,7 +49,7 @@ struct FixedUnit::Parts {
   DatapathRules rules;
   UnitShape shape;
   bool simd = false;
-  std::vector<std::vector<PlainHead>> plain;     ///< [layer][head], empty in the SIMD form
+  std::vector<std::vector<PlainHead>> plain;      ///< [layer][head], empty in the SIMD form
   std::vector<std::vector<SimdHead>> simd_heads;  ///< [layer][head], empty in the plain form
   mutable std::mutex mutex;
   Saturations saturations{};
@@ -57,7 +57,8 @@ struct FixedUnit::Parts {
   void check_layer(int layer) const {
     const std::size_t layers = std::max(plain.size(), simd_heads.size());
     if (layer < 0 || static_cast<std::size_t>(layer) >= layers)
-      throw InputError("job: layer", fmt::format("0 to {}", static_cast<int>(layers) - 1), fmt::format("{}", layer));
+      throw InputError("job: layer", fmt::format("0 to {}", static_cast<int>(layers) - 1),
+                       fmt::format("{}", layer));
   }
   HeadState head_state(int layer, int head) const {
     const auto l = static_cast<std::size_t>(layer), h = static_cast<std::size_t>(head);
@@ -79,8 +80,8 @@ FixedUnit::FixedUnit(const Preset& preset, const UnitShape& shape, std::span<con
   validate(shape);
   const auto require = [&](const char* field, int value, int most) {
     if (value > most)
-      throw InputError(fmt::format("preset {}: unit shape {}", preset.name, field), fmt::format("at most {}", most),
-                       fmt::format("{}", value));
+      throw InputError(fmt::format("preset {}: unit shape {}", preset.name, field),
+                       fmt::format("at most {}", most), fmt::format("{}", value));
   };
   require("head_dim", shape.head_dim, preset.engine.max_head_dim);
   require("feature_dim", shape.feature_dim, preset.engine.max_feature_dim);
@@ -128,14 +129,16 @@ void FixedUnit::run(const Job& job, int first_token, int count, int first_head, 
       if (parts.simd) {
         block.prepare(parts.rules, shape, job, first, now, kv, shared);
         for (int h = head; h < group_end; ++h)
-          parts.simd_heads[layer][static_cast<std::size_t>(h)].run(parts.rules, shape, job, first, block, saturations);
+          parts.simd_heads[layer][static_cast<std::size_t>(h)].run(parts.rules, shape, job, first, block,
+                                                                   saturations);
       } else {
         tokens.resize(static_cast<std::size_t>(now));
         for (int t = 0; t < now; ++t)
-          quantise_group_token(parts.rules, shape, job, first + t, kv, tokens[static_cast<std::size_t>(t)], shared);
+          quantise_group_token(parts.rules, shape, job, first + t, kv, tokens[static_cast<std::size_t>(t)],
+                               shared);
         for (int h = head; h < group_end; ++h)
-          parts.plain[layer][static_cast<std::size_t>(h)].run(parts.rules, shape, job, static_cast<std::uint32_t>(h),
-                                                              first, tokens, saturations);
+          parts.plain[layer][static_cast<std::size_t>(h)].run(
+              parts.rules, shape, job, static_cast<std::uint32_t>(h), first, tokens, saturations);
       }
     }
     head = group_end;
@@ -241,11 +244,21 @@ class FixedSession final : public Session {
 #pragma omp parallel for schedule(dynamic)
     for (int first = 0; first < shape_.heads; first += heads) unit_.run(job, 0, job.tokens, first, heads);
   }
-  std::vector<double> state(int layer) const override { return unit_.state(layer); }
-  void set_state(int layer, std::span<const double> state) override { unit_.set_state(layer, state); }
-  UnitContext save(int layer) const override { return unit_.save(layer); }
-  void restore(int layer, const UnitContext& context) override { unit_.restore(layer, context); }
-  Counters counters() const override { return unit_.counters(); }
+  std::vector<double> state(int layer) const override {
+    return unit_.state(layer);
+  }
+  void set_state(int layer, std::span<const double> state) override {
+    unit_.set_state(layer, state);
+  }
+  UnitContext save(int layer) const override {
+    return unit_.save(layer);
+  }
+  void restore(int layer, const UnitContext& context) override {
+    unit_.restore(layer, context);
+  }
+  Counters counters() const override {
+    return unit_.counters();
+  }
 
  private:
   UnitShape shape_;
@@ -266,6 +279,8 @@ class FixedBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_fixed_backend(const Preset& preset) { return std::make_unique<FixedBackend>(preset); }
+std::unique_ptr<Backend> make_fixed_backend(const Preset& preset) {
+  return std::make_unique<FixedBackend>(preset);
+}
 
 }  // namespace lawcat

@@ -27,9 +27,9 @@ class FixedUnit {
   FixedUnit(const FixedUnit&) = delete;
   FixedUnit& operator=(const FixedUnit&) = delete;
 
-  /// Runs tokens [first_token, first_token + count) of the job for heads [first_head, first_head + head_count)
-  /// and writes their o. Tokens of one head must come in order. Thread-safe for disjoint heads. The job must
-  /// have been validated.
+  /// Runs tokens [first_token, first_token + count) of the job for heads [first_head, first_head +
+  /// head_count) and writes their o. Tokens of one head must come in order. Thread-safe for disjoint heads.
+  /// The job must have been validated.
   void run(const Job& job, int first_token, int count, int first_head, int head_count);
 
   std::vector<double> state(int layer) const;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bit-true datapath, sixteen elements at a time: see fixed_simd.h.
 //
-// Written in the compiler's vector type: the same source gives AVX-512, AVX2 or plain code. The few operations
-// that need an instruction by name have a general form beside it. Shifts by a row's own amount are the price of
-// block floating point; everything row-wise is prepared for all rows before the first row is touched, and rows
-// that a token leaves as they are (most rows of a trained model) are only read.
+// Written in the compiler's vector type: the same source gives AVX-512, AVX2 or plain code. The few
+// operations that need an instruction by name have a general form beside it. Shifts by a row's own amount are
+// the price of block floating point; everything row-wise is prepared for all rows before the first row is
+// touched, and rows that a token leaves as they are (most rows of a trained model) are only read.
 #include "hostlib/backend/fixed_simd.h"
 
 #include <algorithm>
@@ -25,18 +25,21 @@ namespace lawcat {
 bool has_simd_form(const Datapath& d) {
   return d.state.kind == FormatKind::block && d.state.width <= 16 && d.normaliser.kind == FormatKind::block &&
          d.normaliser.width + d.guard_bits <= 40 && d.normaliser.width + d.gate.precision() <= 44 &&
-         (d.state_rounding == Rounding::nearest_even || d.state_rounding == Rounding::stochastic) && d.guard_bits <= 8 &&
-         d.query_key.width <= 16 && d.value.width <= 16 && d.gate_logit.width <= 16 && d.gate_logit.fraction <= 9 &&
-         d.gate_table_bits <= d.gate_logit.fraction && d.conv_weight.width + d.query_key.width <= 30 &&
-         d.conv.width <= 16 && d.conv_weight.fraction + d.query_key.fraction > d.conv.fraction &&
-         d.feature_weight.width <= 16 && d.feature.width <= 16 && d.feature.fraction <= 9 &&
+         (d.state_rounding == Rounding::nearest_even || d.state_rounding == Rounding::stochastic) &&
+         d.guard_bits <= 8 && d.query_key.width <= 16 && d.value.width <= 16 && d.gate_logit.width <= 16 &&
+         d.gate_logit.fraction <= 9 && d.gate_table_bits <= d.gate_logit.fraction &&
+         d.conv_weight.width + d.query_key.width <= 30 && d.conv.width <= 16 &&
+         d.conv_weight.fraction + d.query_key.fraction > d.conv.fraction && d.feature_weight.width <= 16 &&
+         d.feature.width <= 16 && d.feature.fraction <= 9 &&
          d.conv.fraction + d.feature_weight.fraction - d.feature.fraction >= 8 &&
-         d.conv.fraction + d.feature_weight.fraction - d.feature.fraction <= 24 && d.probability.precision() <= 15 &&
-         d.gate.precision() <= 15 && d.readout_weight_bits <= 15 && d.exp2_table_bits >= 5;
+         d.conv.fraction + d.feature_weight.fraction - d.feature.fraction <= 24 &&
+         d.probability.precision() <= 15 && d.gate.precision() <= 15 && d.readout_weight_bits <= 15 &&
+         d.exp2_table_bits >= 5;
 }
 
 bool simd_fits(const UnitShape& shape) {
-  return shape.head_dim % 32 == 0 && shape.head_dim <= 128 && shape.feature_dim % 16 == 0 && shape.feature_dim <= 64;
+  return shape.head_dim % 32 == 0 && shape.head_dim <= 128 && shape.feature_dim % 16 == 0 &&
+         shape.feature_dim <= 64;
 }
 
 namespace {
@@ -57,12 +60,16 @@ V load(const void* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-Vec load(const std::int32_t* from) { return load<Vec>(from); }
+Vec load(const std::int32_t* from) {
+  return load<Vec>(from);
+}
 template <class V>
 void store(void* to, V v) {
   std::memcpy(to, &v, sizeof v);
 }
-Vec splat(std::int32_t x) { return Vec{} + x; }
+Vec splat(std::int32_t x) {
+  return Vec{} + x;
+}
 template <class V>
 V min(V a, V b) {
   return a < b ? a : b;
@@ -80,15 +87,31 @@ std::int32_t reduce(Vec v, F f) {
   return result;
 }
 #ifdef __AVX512F__
-std::int32_t reduce_or(Vec v) { return _mm512_reduce_or_epi32((__m512i)v); }
-std::int32_t reduce_add(Vec v) { return _mm512_reduce_add_epi32((__m512i)v); }
-std::int32_t reduce_max(Vec v) { return _mm512_reduce_max_epi32((__m512i)v); }
-std::int32_t reduce_min(Vec v) { return _mm512_reduce_min_epi32((__m512i)v); }
+std::int32_t reduce_or(Vec v) {
+  return _mm512_reduce_or_epi32((__m512i)v);
+}
+std::int32_t reduce_add(Vec v) {
+  return _mm512_reduce_add_epi32((__m512i)v);
+}
+std::int32_t reduce_max(Vec v) {
+  return _mm512_reduce_max_epi32((__m512i)v);
+}
+std::int32_t reduce_min(Vec v) {
+  return _mm512_reduce_min_epi32((__m512i)v);
+}
 #else
-std::int32_t reduce_or(Vec v) { return reduce(v, [](auto a, auto b) { return a | b; }); }
-std::int32_t reduce_add(Vec v) { return reduce(v, [](auto a, auto b) { return a + b; }); }
-std::int32_t reduce_max(Vec v) { return reduce(v, [](auto a, auto b) { return std::max(a, b); }); }
-std::int32_t reduce_min(Vec v) { return reduce(v, [](auto a, auto b) { return std::min(a, b); }); }
+std::int32_t reduce_or(Vec v) {
+  return reduce(v, [](auto a, auto b) { return a | b; });
+}
+std::int32_t reduce_add(Vec v) {
+  return reduce(v, [](auto a, auto b) { return a + b; });
+}
+std::int32_t reduce_max(Vec v) {
+  return reduce(v, [](auto a, auto b) { return std::max(a, b); });
+}
+std::int32_t reduce_min(Vec v) {
+  return reduce(v, [](auto a, auto b) { return std::min(a, b); });
+}
 #endif
 
 /// table[index], 16 times.
@@ -113,9 +136,11 @@ Vec pair_multiply_add(Vec acc, Vec a, Vec b) {
 #endif
 }
 
-/// acc + a * b for lanes of a and a scalar b within 16 signed bits: b's upper half is cleared, so that it does not
-/// meet the sign of a.
-Vec multiply_add(Vec acc, Vec a, std::int32_t b) { return pair_multiply_add(acc, a, splat(b & 0xffff)); }
+/// acc + a * b for lanes of a and a scalar b within 16 signed bits: b's upper half is cleared, so that it
+/// does not meet the sign of a.
+Vec multiply_add(Vec acc, Vec a, std::int32_t b) {
+  return pair_multiply_add(acc, a, splat(b & 0xffff));
+}
 
 /// shift_half_up() for |x| <= 2^30 and any n that leaves the result inside 32 bits.
 Vec shift_half_up(Vec x, Vec n) {
@@ -132,7 +157,7 @@ Wide shift_half_up(Wide x, Wide n) {
 }
 /// bit_width() of x >= 0, x < 2^53, by the exponent of its conversion.
 Wide bit_width(Wide x) {
-  const auto bits = (Wide)__builtin_convertvector(x, Double);
+  const auto bits = (Wide) __builtin_convertvector(x, Double);
   return max((bits >> 52) - 1022, Wide{});
 }
 
@@ -251,8 +276,8 @@ class Exp2 {
 };
 
 /// dual_softmax() into separate arrays of mantissas and exponents, [K] each.
-void dual_softmax_run(const DatapathRules& rules, const std::int32_t* z, std::int32_t f, std::int32_t* mantissas,
-                      std::int32_t* exponents) {
+void dual_softmax_run(const DatapathRules& rules, const std::int32_t* z, std::int32_t f,
+                      std::int32_t* mantissas, std::int32_t* exponents) {
   const std::int32_t p = rules.probability_p, min_exponent = rules.probability_min;
   const std::int32_t fraction = rules.formats.feature.fraction;
   const auto constant = static_cast<std::int32_t>(log2e_constant(fraction + 5));
@@ -294,7 +319,8 @@ void dual_softmax_run(const DatapathRules& rules, const std::int32_t* z, std::in
 
 /// align_readout() on arrays.
 int align_readout_run(const DatapathRules& rules, std::int32_t k, const std::int32_t* mantissas,
-                      const std::int32_t* phi_exponents, const std::int32_t* exponents, std::int32_t* weights) {
+                      const std::int32_t* phi_exponents, const std::int32_t* exponents,
+                      std::int32_t* weights) {
   Vec tops = splat(kEmptyRow);
   for (std::int32_t r = 0; r < k; r += kLanes) {
     const Vec e = load(exponents + r);
@@ -318,12 +344,13 @@ int align_readout_run(const DatapathRules& rules, std::int32_t k, const std::int
   return top + scale - rules.probability_p;
 }
 
-/// round_output() for a row: products of 31 and 15 bits are exact in float64, which is then rounded by its bits.
-void round_output_run(const DatapathRules& rules, const std::int32_t* numerator, std::int32_t d, int exponent2,
-                      UnsignedFloat inverse, float* output, std::int64_t& saturations) {
+/// round_output() for a row: products of 31 and 15 bits are exact in float64, which is then rounded by its
+/// bits.
+void round_output_run(const DatapathRules& rules, const std::int32_t* numerator, std::int32_t d,
+                      int exponent2, UnsignedFloat inverse, float* output, std::int64_t& saturations) {
   const Format& format = rules.formats.output;
-  const double scale = std::ldexp(static_cast<double>(inverse.mantissa),
-                                  exponent2 + inverse.exponent - rules.probability_p);
+  const double scale =
+      std::ldexp(static_cast<double>(inverse.mantissa), exponent2 + inverse.exponent - rules.probability_p);
   std::int32_t clipped = 0;
   if (format.kind == FormatKind::fixed) {
     const double up = std::ldexp(1.0, format.fraction), down = std::ldexp(1.0, -format.fraction);
@@ -359,7 +386,8 @@ void round_output_run(const DatapathRules& rules, const std::int32_t* numerator,
 /// Scalars of one token, one entry per row, laid out by what the row loop reads.
 struct RowPlan {
   alignas(64) std::int32_t phi_k_m[kMaxK], phi_k_e[kMaxK], phi_q_m[kMaxK], phi_q_e[kMaxK];
-  alignas(64) std::int32_t readable[kMaxK];  ///< exponent after the update; kEmptyRow for rows that hold nothing
+  alignas(
+      64) std::int32_t readable[kMaxK];  ///< exponent after the update; kEmptyRow for rows that hold nothing
   alignas(64) std::int32_t shift_old[kMaxK], shift_decay[kMaxK], shift_new[kMaxK];
   alignas(64) std::int32_t still[kMaxK];  ///< not 0: the token leaves the row's bits as they are
   alignas(64) std::int32_t weight[kMaxK];
@@ -368,15 +396,16 @@ struct RowPlan {
 
 /// Updates and reads out all rows. NV vectors make a row.
 template <int NV, bool kStochastic>
-void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan, const std::int32_t* gate_factor,
-                 const std::int32_t* value, std::int32_t* words, std::int32_t* leads, std::int32_t* numerator,
-                 std::int64_t& saturations) {
+void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan,
+                 const std::int32_t* gate_factor, const std::int32_t* value, std::int32_t* words,
+                 std::int32_t* leads, std::int32_t* numerator, std::int64_t& saturations) {
   const std::int32_t guard = rules.formats.guard_bits;
   const std::int32_t width = rules.formats.state.width;
   const auto most = static_cast<std::int32_t>(rules.formats.state.max_mantissa());
   std::array<ColumnNoise, NV> noise = [&]<std::size_t... I>(std::index_sequence<I...>) {
     return std::array<ColumnNoise, NV>{ColumnNoise(static_cast<std::int32_t>(I) * kLanes, guard)...};
-  }(std::make_index_sequence<NV>());
+  }
+  (std::make_index_sequence<NV>());
   Vec v[NV], u[NV];
   for (int i = 0; i < NV; ++i) {
     v[i] = load(value + i * kLanes);
@@ -409,9 +438,7 @@ void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan
           finish((x[i] << -n_old) + decay + added, i);
         }
       } else {
-        const auto shift = [](Vec y, std::int32_t n) {
-          return n <= 0 ? y << -n : (y + (1 << (n - 1))) >> n;
-        };
+        const auto shift = [](Vec y, std::int32_t n) { return n <= 0 ? y << -n : (y + (1 << (n - 1))) >> n; };
         for (int i = 0; i < NV; ++i) {
           const Vec decay = shift(multiply_add(Vec{}, x[i], factor), n_decay);
           const Vec added = shift(multiply_add(Vec{}, v[i], phi), n_new);
@@ -434,8 +461,8 @@ void update_rows(const DatapathRules& rules, std::int32_t k, const RowPlan& plan
 
 }  // namespace
 
-void SimdGroupBlock::prepare(const DatapathRules& rules, const UnitShape& shape, const Job& job, int first_token,
-                             int tokens, int kv_head, Saturations& saturations) {
+void SimdGroupBlock::prepare(const DatapathRules& rules, const UnitShape& shape, const Job& job,
+                             int first_token, int tokens, int kv_head, Saturations& saturations) {
   const auto d = static_cast<std::size_t>(shape.head_dim);
   const auto k = static_cast<std::size_t>(shape.key_features());
   const auto sat = [&](Point point) -> std::int64_t& { return saturations[static_cast<std::size_t>(point)]; };
@@ -458,8 +485,9 @@ void SimdGroupBlock::prepare(const DatapathRules& rules, const UnitShape& shape,
   const Exp2 exp2(rules, rules.gate_p, rules.formats.gate.min_exponent());
   alignas(64) std::int32_t logits[kMaxK];
   for (std::size_t t = 0; t < n; ++t) {
-    const std::size_t at = (static_cast<std::size_t>(first_token) + t) * static_cast<std::size_t>(shape.kv_heads) +
-                           static_cast<std::size_t>(kv_head);
+    const std::size_t at =
+        (static_cast<std::size_t>(first_token) + t) * static_cast<std::size_t>(shape.kv_heads) +
+        static_cast<std::size_t>(kv_head);
     quantise_run(job.k.data() + at * d, &key[t * d], d, rules.formats.query_key, sat(Point::key));
     quantise_run(job.v.data() + at * d, &value[t * d], d, rules.formats.value, sat(Point::value));
     Vec bits{};
@@ -508,7 +536,8 @@ SimdHead::SimdHead(const DatapathRules& rules, const UnitShape& shape, const Hea
     for (std::size_t i = 0; i < f; ++i) {
       const std::int32_t even = weights.feature[c * f + i], odd = weights.feature[(c + 1) * f + i];
       const std::size_t at = c / 2 * f + i;
-      feature_high_[at] = ((even >> 8) & 0xffff) | static_cast<std::int32_t>(static_cast<std::uint32_t>(odd >> 8) << 16);
+      feature_high_[at] =
+          ((even >> 8) & 0xffff) | static_cast<std::int32_t>(static_cast<std::uint32_t>(odd >> 8) << 16);
       feature_low_[at] = (even & 0xff) | ((odd & 0xff) << 16);
     }
   }
@@ -556,19 +585,23 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
   const bool stochastic = formats.state_rounding == Rounding::stochastic;
   RowPlan plan;
 
-  const std::int32_t conv_shift = formats.conv_weight.fraction + formats.query_key.fraction - formats.conv.fraction;
+  const std::int32_t conv_shift =
+      formats.conv_weight.fraction + formats.query_key.fraction - formats.conv.fraction;
   const auto conv_max = static_cast<std::int32_t>(formats.conv.max_mantissa());
-  const std::int32_t z_shift = formats.conv.fraction + formats.feature_weight.fraction - formats.feature.fraction;
+  const std::int32_t z_shift =
+      formats.conv.fraction + formats.feature_weight.fraction - formats.feature.fraction;
   const auto z_max = static_cast<std::int32_t>(formats.feature.max_mantissa());
   const std::int32_t p = rules.probability_p, gate_p = rules.gate_p, guard = formats.guard_bits;
   const std::int32_t value_fraction = formats.value.fraction;
 
   for (int t = 0; t < block.count; ++t) {
     const auto token = static_cast<std::size_t>(t);
-    const std::size_t at = ((static_cast<std::size_t>(first_token) + token) * shape.heads + head_) *
-                           static_cast<std::size_t>(d);
-    quantise_run(job.q.data() + at, input[0], static_cast<std::size_t>(d), formats.query_key, sat(Point::query));
-    std::memcpy(input[1], &block.key[token * static_cast<std::size_t>(d)], sizeof(std::int32_t) * static_cast<std::size_t>(d));
+    const std::size_t at =
+        ((static_cast<std::size_t>(first_token) + token) * shape.heads + head_) * static_cast<std::size_t>(d);
+    quantise_run(job.q.data() + at, input[0], static_cast<std::size_t>(d), formats.query_key,
+                 sat(Point::query));
+    std::memcpy(input[1], &block.key[token * static_cast<std::size_t>(d)],
+                sizeof(std::int32_t) * static_cast<std::size_t>(d));
 
     // Convolution.
     for (int side = 0; side < 2; ++side) {
@@ -593,7 +626,8 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         const Vec high = load(&feature_high_[static_cast<std::size_t>(c * f + i)]);
         const Vec low = load(&feature_low_[static_cast<std::size_t>(c * f + i)]);
         const auto pair = [c](const std::int32_t* x) {
-          return splat((x[2 * c] & 0xffff) | static_cast<std::int32_t>(static_cast<std::uint32_t>(x[2 * c + 1]) << 16));
+          return splat((x[2 * c] & 0xffff) |
+                       static_cast<std::int32_t>(static_cast<std::uint32_t>(x[2 * c + 1]) << 16));
         };
         const Vec q = pair(conv[0]), key = pair(conv[1]);
         high_q = pair_multiply_add(high_q, high, q);
@@ -602,8 +636,10 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         low_k = pair_multiply_add(low_k, low, key);
       }
       const std::int32_t half = 1 << (z_shift - 1);
-      store(z[0] + i, clip((high_q + ((low_q + half) >> 8)) >> (z_shift - 8), z_max, sat(Point::feature_query)));
-      store(z[1] + i, clip((high_k + ((low_k + half) >> 8)) >> (z_shift - 8), z_max, sat(Point::feature_key)));
+      store(z[0] + i,
+            clip((high_q + ((low_q + half) >> 8)) >> (z_shift - 8), z_max, sat(Point::feature_query)));
+      store(z[1] + i,
+            clip((high_k + ((low_k + half) >> 8)) >> (z_shift - 8), z_max, sat(Point::feature_key)));
     }
     dual_softmax_run(rules, z[0], f, plan.phi_q_m, plan.phi_q_e);
     dual_softmax_run(rules, z[1], f, plan.phi_k_m, plan.phi_k_e);
@@ -628,7 +664,9 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
     {
       const Format& format = formats.normaliser;
       const std::int64_t most = format.max_mantissa();
-      const auto widen = [](const std::int32_t* from) { return __builtin_convertvector(load<Narrow>(from), Wide); };
+      const auto widen = [](const std::int32_t* from) {
+        return __builtin_convertvector(load<Narrow>(from), Wide);
+      };
       Wide clipped{};
       for (std::int32_t r = 0; r < k; r += kWideLanes) {
         const Wide near_one = widen(gate_near_one + r), ge = widen(gate_exponent + r);
@@ -639,7 +677,8 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         const Wide lead = bit_width((word ^ sign) | (sign & 1));
         const Wide old_bound = lead == 0 ? Wide{} + kEmptyRow : e + lead + (ge & ~near_one);
         const Wide bound = max(old_bound, phi_e + 1);
-        const Wide next = min(max(bound + (2 - format.width), Wide{} + format.min_exponent()), Wide{} + format.max_exponent());
+        const Wide next = min(max(bound + (2 - format.width), Wide{} + format.min_exponent()),
+                              Wide{} + format.max_exponent());
         const Wide unit = next - guard;
         const Wide old = shift_half_up(word, unit - e) & near_one;
         const Wide decay = shift_half_up(word * widen(gate_factor + r), unit - (e + ge - gate_p));
@@ -661,13 +700,15 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
       const Format& format = formats.state;
       const Vec has_value = splat(value_lead == 0 ? 0 : -1);
       for (std::int32_t r = 0; r < k; r += kLanes) {
-        const Vec near_one = load(gate_near_one + r), ge = load(gate_exponent + r), factor = load(gate_factor + r);
+        const Vec near_one = load(gate_near_one + r), ge = load(gate_exponent + r),
+                  factor = load(gate_factor + r);
         const Vec phi_e = load(plan.phi_k_e + r);
         const Vec e = load(exponents_.data() + r), lead = load(leads_.data() + r);
         const Vec old_bound = lead == 0 ? splat(kEmptyRow) : e + lead + (ge & ~near_one);
         const Vec new_bound = has_value ? phi_e + (value_lead - value_fraction) : splat(kEmptyRow);
         const Vec bound = max(old_bound, new_bound);
-        const Vec next = min(max(bound + (2 - format.width), splat(format.min_exponent())), splat(format.max_exponent()));
+        const Vec next =
+            min(max(bound + (2 - format.width), splat(format.min_exponent())), splat(format.max_exponent()));
         const Vec unit = next - guard;
         // Shifts by 31 give zero; so do terms that must not be seen.
         const Vec zero = splat(31);
@@ -690,7 +731,8 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
     const int numerator_exponent =
         align_readout_run(rules, k, plan.phi_q_m, plan.phi_q_e, plan.readable, plan.weight);
     std::int64_t denominator = 0;
-    for (std::int32_t r = 0; r < k; ++r) denominator += norm_weight[r] * norm_words_[static_cast<std::size_t>(r)];
+    for (std::int32_t r = 0; r < k; ++r)
+      denominator += norm_weight[r] * norm_words_[static_cast<std::size_t>(r)];
 
     const auto update = [&]<int NV>() {
       const auto rows = stochastic ? update_rows<NV, true> : update_rows<NV, false>;
@@ -712,8 +754,9 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
     }
     ++tokens_;
 
-    const UnsignedFloat inverse =
-        denominator > 0 ? reciprocal(rules.reciprocal, denominator, denominator_exponent, p) : UnsignedFloat{};
+    const UnsignedFloat inverse = denominator > 0
+                                      ? reciprocal(rules.reciprocal, denominator, denominator_exponent, p)
+                                      : UnsignedFloat{};
     round_output_run(rules, numerator, d, numerator_exponent, inverse, job.o.data() + at, sat(Point::output));
   }
 }

@@ -21,8 +21,8 @@ struct CacheLineAllocator {
   CacheLineAllocator() = default;
   template <class U>
   CacheLineAllocator(const CacheLineAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* p, std::size_t) { ::operator delete(p, std::align_val_t{64}); }
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* p, std::size_t) { ::operator delete (p, std::align_val_t{64}); }
   bool operator==(const CacheLineAllocator&) const { return true; }
 };
 template <class T>
@@ -46,7 +46,8 @@ class SimdGroupBlock {
 /// One head: state, weights laid out for the vector unit, scratch.
 class SimdHead {
  public:
-  SimdHead(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights, std::uint32_t head);
+  SimdHead(const DatapathRules& rules, const UnitShape& shape, const HeadWeights& weights,
+           std::uint32_t head);
 
   HeadState state(const DatapathRules& rules, const UnitShape& shape) const;
   void set_state(const HeadState& state);
@@ -59,13 +60,13 @@ class SimdHead {
   std::uint32_t head_;
   std::uint32_t tokens_ = 0;
   AlignedVector<std::int32_t> q_taps_, k_taps_;  ///< [4, D]
-  // Feature map split into high and low byte, so that sums of 16 x 8 bit products fit 32 bits; two rows of W_h
-  // share a word, the pair that one multiply-add instruction consumes. [D/2, F]
+  // Feature map split into high and low byte, so that sums of 16 x 8 bit products fit 32 bits; two rows of
+  // W_h share a word, the pair that one multiply-add instruction consumes. [D/2, F]
   AlignedVector<std::int32_t> feature_high_, feature_low_;
-  AlignedVector<std::int32_t> words_;       ///< [K, D]
-  AlignedVector<std::int32_t> exponents_;   ///< [K]
-  AlignedVector<std::int32_t> leads_;       ///< [K], lead bits of each row's OR
-  AlignedVector<std::int64_t> norm_words_;  ///< [K]
+  AlignedVector<std::int32_t> words_;            ///< [K, D]
+  AlignedVector<std::int32_t> exponents_;        ///< [K]
+  AlignedVector<std::int32_t> leads_;            ///< [K], lead bits of each row's OR
+  AlignedVector<std::int64_t> norm_words_;       ///< [K]
   AlignedVector<std::int32_t> norm_exponents_;   ///< [K]
   AlignedVector<std::int32_t> q_tail_, k_tail_;  ///< [3, D], oldest first
 };

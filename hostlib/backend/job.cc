@@ -30,7 +30,8 @@ void require_weights(std::string_view name, const std::vector<float>& values, st
                    fmt::format("{}", *bad));
 }
 
-void require_input(std::string_view name, std::span<const float> values, int tokens, int heads, int channels) {
+void require_input(std::string_view name, std::span<const float> values, int tokens, int heads,
+                   int channels) {
   const std::size_t size = static_cast<std::size_t>(tokens) * heads * channels;
   if (values.size() != size)
     throw InputError(fmt::format("job input {}", name),

@@ -41,12 +41,12 @@ void validate(const UnitShape& shape, const UnitWeights& weights);
 /// With all spans empty the job asks for timing only (a backend without time refuses it).
 struct Job {
   int layer = 0;
-  int tokens = 0;                ///< T
-  std::span<const float> q{};    ///< [T, H, D]
-  std::span<const float> k{};    ///< [T, Hkv, D]
-  std::span<const float> v{};    ///< [T, Hkv, D]
-  std::span<const float> gk{};   ///< [T, Hkv, K], gate logits
-  std::span<float> o{};          ///< [T, H, D], written
+  int tokens = 0;               ///< T
+  std::span<const float> q{};   ///< [T, H, D]
+  std::span<const float> k{};   ///< [T, Hkv, D]
+  std::span<const float> v{};   ///< [T, Hkv, D]
+  std::span<const float> gk{};  ///< [T, Hkv, K], gate logits
+  std::span<float> o{};         ///< [T, H, D], written
 
   bool timing_only() const { return q.empty() && k.empty() && v.empty() && gk.empty() && o.empty(); }
 };

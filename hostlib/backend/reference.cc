@@ -42,8 +42,8 @@ ReferenceHead::ReferenceHead(const UnitShape& shape, const UnitWeights& weights,
   row_.resize(d_ + 1);
 }
 
-void ReferenceHead::convolve(std::span<const double> taps, std::vector<double>& tail, std::span<const float> input,
-                             std::span<double> output) const {
+void ReferenceHead::convolve(std::span<const double> taps, std::vector<double>& tail,
+                             std::span<const float> input, std::span<double> output) const {
   for (std::size_t c = 0; c < d_; ++c)
     output[c] = taps[c] * tail[c] + taps[d_ + c] * tail[d_ + c] + taps[2 * d_ + c] * tail[2 * d_ + c] +
                 taps[3 * d_ + c] * static_cast<double>(input[c]);
@@ -51,7 +51,8 @@ void ReferenceHead::convolve(std::span<const double> taps, std::vector<double>& 
   std::copy(input.begin(), input.end(), tail.end() - static_cast<std::ptrdiff_t>(d_));
 }
 
-void ReferenceHead::probabilities(std::span<const double> input, std::span<double> z, std::span<double> phi) const {
+void ReferenceHead::probabilities(std::span<const double> input, std::span<double> z,
+                                  std::span<double> phi) const {
   std::fill(z.begin(), z.end(), 0.0);
   for (std::size_t c = 0; c < d_; ++c)
     for (std::size_t i = 0; i < f_; ++i) z[i] += input[c] * feature_[c * f_ + i];
@@ -133,7 +134,8 @@ class ReferenceSession final : public Session {
   void run(const Job& job) override {
     validate(shape_, job);
     if (job.timing_only())
-      throw InputError("backend reference", "a job with values", "a timing-only job (it has no notion of time)");
+      throw InputError("backend reference", "a job with values",
+                       "a timing-only job (it has no notion of time)");
     auto& heads = layer(job.layer);
     const auto d = static_cast<std::size_t>(shape_.head_dim);
     const auto k = static_cast<std::size_t>(shape_.key_features());
@@ -160,7 +162,8 @@ class ReferenceSession final : public Session {
   void set_state(int l, std::span<const double> state) override {
     const std::size_t size = static_cast<std::size_t>(shape_.key_features()) * (shape_.head_dim + 1);
     if (state.size() != size * shape_.heads)
-      throw InputError("initial state", fmt::format("{} values", size * shape_.heads), fmt::format("{}", state.size()));
+      throw InputError("initial state", fmt::format("{} values", size * shape_.heads),
+                       fmt::format("{}", state.size()));
     auto& heads = layer(l);
     for (std::size_t h = 0; h < heads.size(); ++h) {
       const auto from = state.subspan(h * size, size);
@@ -191,7 +194,9 @@ class ReferenceSession final : public Session {
         for (double& x : *part) x = std::bit_cast<double>(context.words[at++]);
   }
 
-  Counters counters() const override { return {}; }
+  Counters counters() const override {
+    return {};
+  }
 
  private:
   std::vector<ReferenceHead>& layer(int l) {
@@ -199,7 +204,8 @@ class ReferenceSession final : public Session {
   }
   const std::vector<ReferenceHead>& layer(int l) const {
     if (l < 0 || static_cast<std::size_t>(l) >= layers_.size())
-      throw InputError("job: layer", fmt::format("0 to {}", static_cast<int>(layers_.size()) - 1), fmt::format("{}", l));
+      throw InputError("job: layer", fmt::format("0 to {}", static_cast<int>(layers_.size()) - 1),
+                       fmt::format("{}", l));
     return layers_[static_cast<std::size_t>(l)];
   }
 
@@ -220,6 +226,8 @@ class ReferenceBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_reference_backend() { return std::make_unique<ReferenceBackend>(); }
+std::unique_ptr<Backend> make_reference_backend() {
+  return std::make_unique<ReferenceBackend>();
+}
 
 }  // namespace lawcat

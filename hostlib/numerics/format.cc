@@ -46,7 +46,11 @@ std::optional<Format> parse(std::string_view text) {
     const auto mantissa = take_int(text);
     if (!mantissa || !text.empty() || *exponent < 2 || *exponent > 8 || *mantissa < 1 || *mantissa > 23)
       return std::nullopt;
-    return Format{FormatKind::floating, !is_unsigned, *exponent + *mantissa + (is_unsigned ? 0 : 1), 0, *exponent,
+    return Format{FormatKind::floating,
+                  !is_unsigned,
+                  *exponent + *mantissa + (is_unsigned ? 0 : 1),
+                  0,
+                  *exponent,
                   *mantissa};
   }
   if (!is_unsigned && !take(text, "s")) return std::nullopt;
@@ -69,10 +73,11 @@ constexpr std::array<std::pair<std::string_view, Rounding>, 4> kRoundings{{
 
 Format parse_format(std::string_view text, const std::string& place) {
   if (const auto format = parse(text)) return *format;
-  throw InputError(place,
-                   "a number format: s16.9 or u16.16 (fixed, width 2-40), bfp16e8 (block, mantissa 4-40, exponent "
-                   "4-10 bits), e5m10 or ue6m11 (float, exponent 2-8, mantissa 1-23 bits)",
-                   fmt::format("\"{}\"", text));
+  throw InputError(
+      place,
+      "a number format: s16.9 or u16.16 (fixed, width 2-40), bfp16e8 (block, mantissa 4-40, exponent "
+      "4-10 bits), e5m10 or ue6m11 (float, exponent 2-8, mantissa 1-23 bits)",
+      fmt::format("\"{}\"", text));
 }
 
 std::string to_string(const Format& format) {
@@ -90,7 +95,8 @@ std::string to_string(const Format& format) {
 Rounding parse_rounding(std::string_view text, const std::string& place) {
   for (const auto& [name, rounding] : kRoundings)
     if (name == text) return rounding;
-  throw InputError(place, "truncate, nearest_even, stochastic or error_feedback", fmt::format("\"{}\"", text));
+  throw InputError(place, "truncate, nearest_even, stochastic or error_feedback",
+                   fmt::format("\"{}\"", text));
 }
 
 std::string_view to_string(Rounding rounding) {

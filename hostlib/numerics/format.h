@@ -34,9 +34,7 @@ struct Format {
   constexpr std::int64_t max_mantissa() const {
     return is_signed ? (std::int64_t{1} << (width - 1)) - 1 : (std::int64_t{1} << width) - 1;
   }
-  constexpr std::int64_t min_mantissa() const {
-    return is_signed ? -(std::int64_t{1} << (width - 1)) : 0;
-  }
+  constexpr std::int64_t min_mantissa() const { return is_signed ? -(std::int64_t{1} << (width - 1)) : 0; }
   /// floating: bits of a normalised significand, hidden one included.
   constexpr int precision() const { return mantissa_bits + 1; }
   /// block, and signed floats: exponent range. block: of the shared exponent of integer mantissas.

@@ -6,7 +6,8 @@
 // linear between entries, before the last rounding to the format's precision p:
 //   exp2        relative  2^(1/N) (ln 2 / N)^2 / 8 + 2^-24
 //   reciprocal  relative  1 / (4 N^2) + 2^-23
-//   gate        relative  exp2's + 2^-(f+1) (1 + |log2 of the result|), f the binary places of exp2's argument,
+//   gate        relative  exp2's + 2^-(f+1) (1 + |log2 of the result|), f the binary places of exp2's
+//   argument,
 //               and 0.06 / N^2 where 1 - a comes from the gate table
 #pragma once
 
@@ -53,7 +54,9 @@ constexpr double const_exp2(double x) {
   for (; n > 0; --n) value *= 2;
   return value;
 }
-constexpr std::int32_t const_round(double x) { return static_cast<std::int32_t>(x < 0 ? x - 0.5 : x + 0.5); }
+constexpr std::int32_t const_round(double x) {
+  return static_cast<std::int32_t>(x < 0 ? x - 0.5 : x + 0.5);
+}
 }  // namespace detail
 
 /// log2(1 / (1 - sigmoid(x)^(1/16))): how many binary places of forgetting a gate logit x stands for.
@@ -167,8 +170,9 @@ constexpr UnsignedFloat exp2_negative(const Exp2Table& table, std::int64_t y, in
 constexpr UnsignedFloat reciprocal(const ReciprocalTable& table, std::int64_t integer, int exponent2, int p) {
   const int lead = lead_bits(integer);
   const int normal = 30;  // s = integer / 2^(lead-1) in [1, 2), with 30 binary places
-  const std::int64_t s = (lead - 1 <= normal ? integer << (normal - lead + 1) : integer >> (lead - 1 - normal)) -
-                         (std::int64_t{1} << normal);
+  const std::int64_t s =
+      (lead - 1 <= normal ? integer << (normal - lead + 1) : integer >> (lead - 1 - normal)) -
+      (std::int64_t{1} << normal);
   const int rest_bits = normal - table.bits;
   const auto i = static_cast<std::size_t>(s >> rest_bits);
   const std::int64_t rest = s & ((std::int64_t{1} << rest_bits) - 1);
@@ -180,8 +184,8 @@ constexpr UnsignedFloat reciprocal(const ReciprocalTable& table, std::int64_t in
 
 /// x * y of precision p each, rounded to p, ties up.
 constexpr UnsignedFloat multiply(UnsignedFloat x, UnsignedFloat y, int p, int min_exponent) {
-  return to_unsigned_float(static_cast<std::int64_t>(x.mantissa) * y.mantissa, x.exponent + y.exponent - 2 * p,
-                           p, min_exponent);
+  return to_unsigned_float(static_cast<std::int64_t>(x.mantissa) * y.mantissa,
+                           x.exponent + y.exponent - 2 * p, p, min_exponent);
 }
 
 /// The forget gate as the state update wants it: a itself, or 1 - a, whichever keeps its leading bits.

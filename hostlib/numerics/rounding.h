@@ -10,8 +10,9 @@
 
 namespace lawcat {
 
-/// The bits of |x| that matter for its size: |x| <= 2^bit_width(magnitude_bits(x)), equality only for negative
-/// powers of two. Two gates per bit in hardware, where |x| would take an adder; OR over a row bounds the row.
+/// The bits of |x| that matter for its size: |x| <= 2^bit_width(magnitude_bits(x)), equality only for
+/// negative powers of two. Two gates per bit in hardware, where |x| would take an adder; OR over a row bounds
+/// the row.
 constexpr std::int64_t magnitude_bits(std::int64_t x) {
   const std::int64_t sign = x >> 63;
   return (x ^ sign) | (sign & 1);
@@ -20,8 +21,8 @@ constexpr int lead_bits(std::int64_t x) {
   return static_cast<int>(std::bit_width(static_cast<std::uint64_t>(magnitude_bits(x))));
 }
 
-/// x * 2^-n, ties towards plus infinity: one adder in front of a shifter. n <= 0 shifts left (the caller knows
-/// that it fits); n >= 63 gives 0 for |x| < 2^62.
+/// x * 2^-n, ties towards plus infinity: one adder in front of a shifter. n <= 0 shifts left (the caller
+/// knows that it fits); n >= 63 gives 0 for |x| < 2^62.
 constexpr std::int64_t shift_half_up(std::int64_t x, int n) {
   if (n <= 0) return n <= -63 ? 0 : static_cast<std::int64_t>(static_cast<std::uint64_t>(x) << -n);
   if (n >= 63) return 0;
@@ -29,7 +30,9 @@ constexpr std::int64_t shift_half_up(std::int64_t x, int n) {
 }
 
 /// x * 2^-n towards minus infinity, n >= 0.
-constexpr std::int64_t shift_truncate(std::int64_t x, int n) { return n >= 63 ? x >> 63 : x >> n; }
+constexpr std::int64_t shift_truncate(std::int64_t x, int n) {
+  return n >= 63 ? x >> 63 : x >> n;
+}
 
 /// x * 2^-n to nearest, ties to even, n >= 0.
 constexpr std::int64_t shift_nearest_even(std::int64_t x, int n) {
@@ -65,10 +68,10 @@ constexpr std::uint32_t mix32(std::uint32_t h) {
   return h ^ (h >> 16);
 }
 
-/// Counter-based generator of stochastic rounding: no state, so any order of evaluation and any number of lanes
-/// give the same bits. One mix per row and token; an element's bits are the row's, rotated and flipped by constants
-/// of its column: wires and inverters in a lane. Neighbouring columns share bits, which costs nothing: what must be
-/// independent is one element's sequence over the tokens.
+/// Counter-based generator of stochastic rounding: no state, so any order of evaluation and any number of
+/// lanes give the same bits. One mix per row and token; an element's bits are the row's, rotated and flipped
+/// by constants of its column: wires and inverters in a lane. Neighbouring columns share bits, which costs
+/// nothing: what must be independent is one element's sequence over the tokens.
 constexpr std::uint32_t random_token_key(std::uint32_t head, std::uint32_t token) {
   return mix32(token + 0x9e3779b9U * (head + 1));
 }

@@ -39,11 +39,11 @@ struct Bar {
 /// Horizontal bars; the longest is `full`.
 std::string bars(const std::vector<Bar>& rows, double full) {
   constexpr int row_height = 24;
-  std::string svg = fmt::format("<svg viewBox=\"0 0 720 {0}\" width=\"720\" height=\"{0}\" role=\"img\">\n",
+  std::string svg = fmt::format("<svg viewBox=\"0 0 760 {0}\" width=\"760\" height=\"{0}\" role=\"img\">\n",
                                 row_height * static_cast<int>(rows.size()));
   int y = 0;
   for (const Bar& row : rows) {
-    const double width = full > 0 ? std::clamp(row.value / full, 0.0, 1.0) * 340 : 0;
+    const double width = full > 0 ? std::clamp(row.value / full, 0.0, 1.0) * 320 : 0;
     svg += fmt::format(
         "<text x=\"170\" y=\"{}\" text-anchor=\"end\">{}</text>"
         "<rect x=\"180\" y=\"{}\" width=\"{:.1f}\" height=\"14\" rx=\"2\"/>"

@@ -79,7 +79,7 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
 UnitVectors load_vectors(const UnitOptions& options) {
   if (!options.vectors.empty()) return read_vectors(options.vectors);
   const UnitShape shape{options.shape[0], options.shape[1], options.shape[2], options.shape[3]};
-  const UnitVectors vectors =
+  UnitVectors vectors =
       random_vectors(shape, options.tokens, parse_gate_regime(options.random), options.seed);
   if (!options.save_vectors.empty()) write_vectors(options.save_vectors, vectors);
   return vectors;
@@ -155,14 +155,18 @@ void add_unit_command(CLI::App& app, int& code) {
   auto* const random = app.add_option(
       "--random", options->random,
       "Instead: seeded random tensors, gate logits plain (0 +- 2), long (9 +- 2) or spiky (0 +- 8)");
-  app.add_option("--tokens", options->tokens, "Of --random")->check(CLI::Range(1, 1 << 20))->needs(random)->capture_default_str();
+  app.add_option("--tokens", options->tokens, "Of --random")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(random)
+      ->capture_default_str();
   app.add_option("--shape", options->shape, "Of --random: heads,kv_heads,head_dim,feature_dim")
       ->delimiter(',')
       ->expected(4)
       ->needs(random)
       ->capture_default_str();
   app.add_option("--seed", options->seed, "Of --random")->needs(random)->capture_default_str();
-  app.add_option("--save-vectors", options->save_vectors, "Of --random: keeps the tensors in a safetensors file")
+  app.add_option("--save-vectors", options->save_vectors,
+                 "Of --random: keeps the tensors in a safetensors file")
       ->needs(random);
   app.add_option("--result", options->result, "safetensors file for o and state, float32");
   app.add_option("--against", options->against, "reference, fixed, or a result file: prints the errors");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every backend on the one list of cases: fixed within its bound of the reference, everything held to fixed bit for
-// bit, final state included. Backends that this build lacks show up as skipped, by name.
+// Every backend on the one list of cases: fixed within its bound of the reference, everything held to fixed
+// bit for bit, final state included. Backends that this build lacks show up as skipped, by name.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -56,17 +56,16 @@ double sqnr_db(const std::vector<T>& got, const std::vector<T>& expected) {
   return 10 * std::log10(signal / error);
 }
 
-// Outputs: the narrowest of the value format (s12.7 on values of deviation 1: 52 dB) and the output format (e5m10:
-// 66 dB) binds, with 6 dB for the sum of all other points; nano's 12-bit state loses as much again. States: one
-// rounding more or less of the last bit of a row.
+// Outputs: the narrowest of the value format (s12.7 on values of deviation 1: 52 dB) and the output format
+// (e5m10: 66 dB) binds, with 6 dB for the sum of all other points; nano's 12-bit state loses as much again.
+// States: one rounding more or less of the last bit of a row.
 const std::map<std::string, double> kLeastDb{{"nano", 32}, {"edge", 46}, {"precise", 95}};
 
 class Presets : public testing::TestWithParam<std::tuple<std::string, Case>> {
  protected:
   Presets()
-      : preset_(load_preset(std::get<0>(GetParam()),
-                            {"engine.max_head_dim=128", "engine.max_feature_dim=64", "buffers.state_kib=4096",
-                             "buffers.stream_kib=256"})),
+      : preset_(load_preset(std::get<0>(GetParam()), {"engine.max_head_dim=128", "engine.max_feature_dim=64",
+                                                      "buffers.state_kib=4096", "buffers.stream_kib=256"})),
         x_(conformance::make(std::get<1>(GetParam()))) {}
   Preset preset_;
   UnitVectors x_;
@@ -140,13 +139,16 @@ TEST_P(LongRun, KeepsItsSqnrTo16384Tokens) {
   const Outcome fixed = run(*make_fixed_backend(load_preset(name)), x);
   const Outcome reference = run(*make_reference_backend(), x);
   EXPECT_GE(sqnr_db(fixed.o, reference.o), least_db);
-  const auto tail = [](const std::vector<float>& o) { return std::vector<float>(o.end() - 1024 * 128, o.end()); };
+  const auto tail = [](const std::vector<float>& o) {
+    return std::vector<float>(o.end() - 1024 * 128, o.end());
+  };
   EXPECT_GE(sqnr_db(tail(fixed.o), tail(reference.o)), least_db);
 }
 
-INSTANTIATE_TEST_SUITE_P(Regimes, LongRun,
-                         testing::Combine(testing::Values(std::pair{"edge", 30.0}, std::pair{"precise", 60.0}),
-                                          testing::Values(GateRegime::plain, GateRegime::long_, GateRegime::spiky)));
+INSTANTIATE_TEST_SUITE_P(
+    Regimes, LongRun,
+    testing::Combine(testing::Values(std::pair{"edge", 30.0}, std::pair{"precise", 60.0}),
+                     testing::Values(GateRegime::plain, GateRegime::long_, GateRegime::spiky)));
 
 // The state formats and roundings that no shipped preset uses are part of the definition too.
 class StateFormats : public testing::TestWithParam<std::pair<std::string, double>> {};
@@ -164,27 +166,28 @@ TEST_P(StateFormats, StayWithinTheirBoundOfTheReference) {
   EXPECT_TRUE(fixed.context == pieces.context);
 }
 
-// Bounds: 6 dB per mantissa bit from the 16-bit block's 52 dB, where v's format binds; 3 dB below what was seen.
-INSTANTIATE_TEST_SUITE_P(Formats, StateFormats,
-                         testing::Values(std::pair{"e5m10/nearest_even", 48.0}, std::pair{"e8m7/nearest_even", 46.0},
-                                         std::pair{"s24.16/nearest_even", 48.0}, std::pair{"s16.8/nearest_even", 38.0},
-                                         std::pair{"bfp16e8/truncate", 44.0}, std::pair{"bfp12e8/stochastic", 44.0},
-                                         std::pair{"bfp12e8/error_feedback", 46.0},
-                                         std::pair{"bfp8e8/error_feedback", 38.0},
-                                         std::pair{"bfp8e8/nearest_even", 34.0},
-                                         std::pair{"e5m10/stochastic", 46.0}),
-                         [](const auto& param) {
-                           std::string name = param.param.first;
-                           for (char& c : name)
-                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-                           return name;
-                         });
+// Bounds: 6 dB per mantissa bit from the 16-bit block's 52 dB, where v's format binds; 3 dB below what was
+// seen.
+INSTANTIATE_TEST_SUITE_P(
+    Formats, StateFormats,
+    testing::Values(std::pair{"e5m10/nearest_even", 48.0}, std::pair{"e8m7/nearest_even", 46.0},
+                    std::pair{"s24.16/nearest_even", 48.0}, std::pair{"s16.8/nearest_even", 38.0},
+                    std::pair{"bfp16e8/truncate", 44.0}, std::pair{"bfp12e8/stochastic", 44.0},
+                    std::pair{"bfp12e8/error_feedback", 46.0}, std::pair{"bfp8e8/error_feedback", 38.0},
+                    std::pair{"bfp8e8/nearest_even", 34.0}, std::pair{"e5m10/stochastic", 46.0}),
+    [](const auto& param) {
+      std::string name = param.param.first;
+      for (char& c : name)
+        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+      return name;
+    });
 
 TEST(Edges, FixedCountsWhatItClips) {
   UnitVectors x = random_vectors({1, 1, 64, 32}, 20, GateRegime::plain, 1);
-  x.v[3] = 100;   // s12.7 ends at 16
+  x.v[3] = 100;  // s12.7 ends at 16
   x.q[5] = -1e6F;
-  const auto session = make_fixed_backend(load_preset("edge"))->open(x.shape, std::vector<UnitWeights>{x.weights}, 1);
+  const auto session =
+      make_fixed_backend(load_preset("edge"))->open(x.shape, std::vector<UnitWeights>{x.weights}, 1);
   std::vector<float> o(x.q.size());
   session->run(x.job(0, x.tokens, o));
   EXPECT_EQ(session->counters().value("fixed.saturations.value"), 1);

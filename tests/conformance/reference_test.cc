@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reference against an independent form of the mathematics: no state at all, every output as a weighted sum
-// over all earlier tokens, gates as differences of cumulated logarithms, in long double.
+// The reference against an independent form of the mathematics: no state at all, every output as a weighted
+// sum over all earlier tokens, gates as differences of cumulated logarithms, in long double.
 #include "hostlib/backend/reference.h"
 
 #include <gtest/gtest.h>
@@ -20,8 +20,8 @@ using Real = long double;
 std::vector<double> closed_form(const UnitVectors& x, int token, int head) {
   const auto [heads, kv_heads, dim, features] = x.shape;
   const int keys = 2 * features, kv = head / (heads / kv_heads);
-  const auto phi = [&](const std::vector<float>& input, int input_heads, int input_head, const std::vector<float>& taps,
-                       int t) {
+  const auto phi = [&](const std::vector<float>& input, int input_heads, int input_head,
+                       const std::vector<float>& taps, int t) {
     std::vector<Real> conv(dim);
     for (int c = 0; c < dim; ++c)
       for (int j = 0; j < 4; ++j)

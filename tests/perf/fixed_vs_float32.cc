@@ -48,7 +48,9 @@ class Recorder final : public Session {
   std::unique_ptr<Session> inner_;
 };
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -79,7 +81,7 @@ int main(int argc, char** argv) {
   std::vector<float> o(recorded.q[0].size());
   const auto job = [&](std::size_t layer) {
     return Job{static_cast<int>(layer), count, recorded.q[layer], recorded.k[layer], recorded.v[layer],
-               recorded.gk[layer], o};
+               recorded.gk[layer],      o};
   };
   std::vector<double> fixed_s, float_s, ratios;
   double worst = 0;
@@ -107,12 +109,16 @@ int main(int argc, char** argv) {
     ratios.push_back(a / b);
   }
   const double head_tokens = static_cast<double>(count) * shape.heads * static_cast<double>(layers.size());
-  fmt::print("{} tokens, {} layers of {}, preset {}, {} pairs\n", count, layers.size(), folder.filename().string(),
-             preset.name, kRepeats);
-  fmt::print("fixed    {:8.1f} ms  {:6.0f} ns per head-token\n", 1e3 * median(fixed_s), 1e9 * median(fixed_s) / head_tokens);
-  fmt::print("float32  {:8.1f} ms  {:6.0f} ns per head-token\n", 1e3 * median(float_s), 1e9 * median(float_s) / head_tokens);
-  fmt::print("ratio fixed / float32: median {:.2f}, min {:.2f}, max {:.2f}; outputs of the last layer differ by {:.1e}\n",
-             median(ratios), *std::min_element(ratios.begin(), ratios.end()),
-             *std::max_element(ratios.begin(), ratios.end()), worst);
+  fmt::print("{} tokens, {} layers of {}, preset {}, {} pairs\n", count, layers.size(),
+             folder.filename().string(), preset.name, kRepeats);
+  fmt::print("fixed    {:8.1f} ms  {:6.0f} ns per head-token\n", 1e3 * median(fixed_s),
+             1e9 * median(fixed_s) / head_tokens);
+  fmt::print("float32  {:8.1f} ms  {:6.0f} ns per head-token\n", 1e3 * median(float_s),
+             1e9 * median(float_s) / head_tokens);
+  fmt::print(
+      "ratio fixed / float32: median {:.2f}, min {:.2f}, max {:.2f}; outputs of the last layer differ by "
+      "{:.1e}\n",
+      median(ratios), *std::min_element(ratios.begin(), ratios.end()),
+      *std::max_element(ratios.begin(), ratios.end()), worst);
   return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The unit in float32: see float32_unit.h. Compiled with fast-math so that the compiler vectorises exp and sums.
+// The unit in float32: see float32_unit.h. Compiled with fast-math so that the compiler vectorises exp and
+// sums.
 #include "tests/perf/float32_unit.h"
 
 #include <algorithm>
@@ -14,13 +15,14 @@ constexpr int kTokens = 64;
 template <int D, int F>
 void run_head(const UnitShape& shape, const Job& job, int head, std::span<const float> q_taps,
               std::span<const float> k_taps, std::span<const float> feature, float* __restrict state,
-              float* __restrict norm, float* __restrict q_tail, float* __restrict k_tail, const float* gates, int first,
-              int count) {
+              float* __restrict norm, float* __restrict q_tail, float* __restrict k_tail, const float* gates,
+              int first, int count) {
   constexpr int K = 2 * F;
   const int kv = head / shape.group();
   const auto convolve = [](const float* taps, float* tail, const float* in, float* out) {
     for (int c = 0; c < D; ++c)
-      out[c] = taps[c] * tail[c] + taps[D + c] * tail[D + c] + taps[2 * D + c] * tail[2 * D + c] + taps[3 * D + c] * in[c];
+      out[c] = taps[c] * tail[c] + taps[D + c] * tail[D + c] + taps[2 * D + c] * tail[2 * D + c] +
+               taps[3 * D + c] * in[c];
     std::copy(tail + D, tail + 3 * D, tail);
     std::copy(in, in + D, tail + 2 * D);
   };
@@ -110,7 +112,8 @@ void Float32Unit::run(const Job& job) {
     for (int first = 0; first < job.tokens; first += kTokens) {
       const int count = std::min(kTokens, job.tokens - first);
       for (int t = 0; t < count; ++t) {
-        const float* const gk = job.gk.data() + (static_cast<std::size_t>(first + t) * shape_.kv_heads + kv) * k;
+        const float* const gk =
+            job.gk.data() + (static_cast<std::size_t>(first + t) * shape_.kv_heads + kv) * k;
         for (int r = 0; r < k; ++r) {  // sigmoid(x)^(1/16) without overflow
           const float softplus = std::max(-gk[r], 0.0F) + std::log1p(std::exp(-std::abs(gk[r])));
           gates[static_cast<std::size_t>(t * k + r)] = std::exp(softplus * -0.0625F);
@@ -120,8 +123,9 @@ void Float32Unit::run(const Job& job) {
         const int h = kv * shape_.group() + g;
         Head& head = heads_[static_cast<std::size_t>(h)];
         const auto call = [&]<int D, int F>() {
-          run_head<D, F>(shape_, job, h, head.q_taps, head.k_taps, head.feature, head.state.data(), head.norm.data(),
-                         head.q_tail.data(), head.k_tail.data(), gates.data(), first, count);
+          run_head<D, F>(shape_, job, h, head.q_taps, head.k_taps, head.feature, head.state.data(),
+                         head.norm.data(), head.q_tail.data(), head.k_tail.data(), gates.data(), first,
+                         count);
         };
         if (shape_.head_dim == 128) {
           call.operator()<128, 64>();

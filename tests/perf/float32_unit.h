@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The unit in float32, as a CPU library would write it: the yardstick that the fixed backend's speed is told in.
+// The unit in float32, as a CPU library would write it: the yardstick that the fixed backend's speed is told
+// in.
 #pragma once
 
 #include <span>

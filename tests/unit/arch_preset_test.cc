@@ -51,8 +51,10 @@ TEST(Presets, JsonRoundTripsToTheSameHash) {
 
 TEST(Presets, OverridesKeepTheFieldsTypeAndNameUnknownOnes) {
   EXPECT_EQ(load_preset("edge", {"clock_hz=1e9"}).clock_hz, 1e9);
-  EXPECT_THAT(sentence_of("edge", {"engine.lanes=4"}), AllOf(HasSubstr("engine.lanes"), HasSubstr("no \"lanes\" there")));
-  EXPECT_THAT(sentence_of("edge", {"engine.count=many"}), AllOf(HasSubstr("engine.count"), HasSubstr("a number")));
+  EXPECT_THAT(sentence_of("edge", {"engine.lanes=4"}),
+              AllOf(HasSubstr("engine.lanes"), HasSubstr("no \"lanes\" there")));
+  EXPECT_THAT(sentence_of("edge", {"engine.count=many"}),
+              AllOf(HasSubstr("engine.count"), HasSubstr("a number")));
   EXPECT_THAT(sentence_of("edge", {"engine.count=2.5"}), HasSubstr("engine.count"));
   EXPECT_THAT(sentence_of("edge", {"engine"}), HasSubstr("KEY.PATH=VALUE"));
   EXPECT_THAT(sentence_of("edge", {"engine=3"}), HasSubstr("a group of fields"));
@@ -76,7 +78,8 @@ TEST(Presets, ImpossibleOnesAreRefusedInOneSentence) {
       {"datapath.guard_bits=1", "datapath.guard_bits"},
       {"datapath.state_rounding=up", "expected truncate, nearest_even, stochastic or error_feedback"},
   };
-  for (const auto& [override_text, words] : cases) EXPECT_THAT(sentence_of("edge", {override_text}), HasSubstr(words));
+  for (const auto& [override_text, words] : cases)
+    EXPECT_THAT(sentence_of("edge", {override_text}), HasSubstr(words));
   EXPECT_THAT(sentence_of("edge", {"datapath.state=e5m10", "datapath.state_rounding=error_feedback"}),
               HasSubstr("for a float state"));
 }
@@ -95,7 +98,8 @@ TEST(Presets, MissingUnknownAndMistypedKeysAreErrors) {
     return sentence_of((folder.path() / "p.json").string(), {});
   };
   EXPECT_THAT(sentence("\"count\": 8,", ""), AllOf(HasSubstr("p.json"), HasSubstr("count")));
-  EXPECT_THAT(sentence("\"count\": 8,", "\"count\": 8, \"colour\": 1,"), AllOf(HasSubstr("p.json"), HasSubstr("colour")));
+  EXPECT_THAT(sentence("\"count\": 8,", "\"count\": 8, \"colour\": 1,"),
+              AllOf(HasSubstr("p.json"), HasSubstr("colour")));
   EXPECT_THAT(sentence("\"count\": 8,", "\"count\": \"8\","), AllOf(HasSubstr("p.json"), HasSubstr("count")));
   EXPECT_THAT(sentence("lawcat-preset/1", "lawcat-preset/9"), HasSubstr("lawcat-preset/1"));
 }

@@ -11,7 +11,9 @@ namespace {
 
 using Real = long double;
 
-Real value(UnsignedFloat x, int p) { return std::ldexp(static_cast<Real>(x.mantissa), x.exponent - p); }
+Real value(UnsignedFloat x, int p) {
+  return std::ldexp(static_cast<Real>(x.mantissa), x.exponent - p);
+}
 
 // The tables exist at compile time.
 static_assert(make_exp2_table(6).entry[0] == 1 << kTableFraction);
@@ -51,7 +53,8 @@ TEST_P(Reciprocal, StaysWithinItsStatedBound) {
     const Real got = value(reciprocal(table, x, -11, p), p);
     ASSERT_LE(std::abs(got * std::ldexp(static_cast<Real>(x), -11) - 1), bound) << x;
   }
-  for (const std::int64_t x : {std::int64_t{1} << 45, (std::int64_t{1} << 50) - 1, (std::int64_t{3} << 40) + 12345})
+  for (const std::int64_t x :
+       {std::int64_t{1} << 45, (std::int64_t{1} << 50) - 1, (std::int64_t{3} << 40) + 12345})
     EXPECT_LE(std::abs(value(reciprocal(table, x, 0, p), p) * x - 1), bound) << x;
 }
 INSTANTIATE_TEST_SUITE_P(TableBits, Reciprocal, testing::Values(3, 5, 7, 10));
@@ -64,7 +67,8 @@ TEST_P(GateFunction, IsExactAtBothEnds) {
   const Exp2Table exp2 = make_exp2_table(10);
   const Real table_error = 0.06L / std::pow(static_cast<Real>(1 << bits), 2);
   const Real exp2_table_error = std::pow(std::log(2.0L) / 1024, 2) / 8 + 2 * std::ldexp(1.0L, -p);
-  for (std::int64_t x = -(std::int64_t{256} << logit_fraction); x < (std::int64_t{18} << logit_fraction); ++x) {
+  for (std::int64_t x = -(std::int64_t{256} << logit_fraction); x < (std::int64_t{18} << logit_fraction);
+       ++x) {
     const Real logit = std::ldexp(static_cast<Real>(x), -logit_fraction);
     const Real softplus = logit > 0 ? std::log1p(std::exp(-logit)) : std::log1p(std::exp(logit)) - logit;
     const Gate gate = forget_gate(gates, exp2, x, logit_fraction, p, -62);

@@ -58,7 +58,9 @@ TEST(Stochastic, RoundsUpAsOftenAsTheDroppedPartSays) {
   for (const int part : {0, 1, 64, 128, 200, 255}) {
     std::int64_t sum = 0;
     for (std::uint32_t i = 0; i < kDraws; ++i)
-      sum += shift_stochastic(5 * 256 + part, 8, random_element(random_row_key(random_token_key(3, i / 64), 7), i % 64)) - 5;
+      sum += shift_stochastic(5 * 256 + part, 8,
+                              random_element(random_row_key(random_token_key(3, i / 64), 7), i % 64)) -
+             5;
     const double p = part / 256.0;
     // Five standard deviations of a binomial share.
     EXPECT_NEAR(static_cast<double>(sum) / kDraws, p, 5 * std::sqrt(p * (1 - p) / kDraws) + 1e-9);
