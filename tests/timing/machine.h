@@ -7,6 +7,7 @@
 
 #include "hostlib/arch/preset.h"
 #include "hostlib/arch/timing.h"
+#include "hostlib/io/error.h"
 #include "sim/systemc_backend.h"
 
 namespace lawcat {
@@ -70,6 +71,17 @@ inline Counters run_jobs(const Preset& preset, const UnitShape& shape, const std
   for (std::size_t i = 0; i < tokens.size(); ++i)
     session->run({.layer = static_cast<int>(i) % layers, .tokens = tokens[i]});
   return session->counters();
+}
+
+/// The sentence of the InputError that `call` throws.
+template <typename Call>
+std::string error_of(Call call) {
+  try {
+    call();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
 }
 
 }  // namespace lawcat

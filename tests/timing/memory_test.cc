@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "hostlib/io/error.h"
 #include "tests/timing/machine.h"
 
 namespace lawcat {
@@ -15,16 +14,6 @@ constexpr UnitShape kShape{.heads = 8, .kv_heads = 2, .head_dim = 16, .feature_d
 // s16 everywhere: q 8*32, k and v 2*32 each, gk 2*32, o 8*32 bytes a token, all whole bursts of 32.
 constexpr double kTokenIn = 256 + 3 * 64;
 constexpr double kTokenOut = 256;
-
-template <typename Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Memory, EveryTokenOfEveryHeadMovesExactlyOnce) {
   for (const int engines : {1, 2}) {

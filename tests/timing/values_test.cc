@@ -189,16 +189,6 @@ TEST(Timeline, IsBounded) {
   EXPECT_EQ(timeline.dropped(), 5);
 }
 
-template <typename Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
 TEST(Values, JobsThatDoNotBelongToTheSessionAreRefused) {
   Model model;
   const auto backend = make_systemc_backend(fast_machine());
