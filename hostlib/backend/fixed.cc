@@ -109,8 +109,8 @@ FixedUnit::FixedUnit(const Preset& preset, const UnitShape& shape, std::span<con
 FixedUnit::~FixedUnit() = default;
 
 void FixedUnit::run(const Job& job, int first_token, int count, int first_head, int head_count) {
+  check_layer(job.layer);
   Parts& parts = *parts_;
-  parts.check_layer(job.layer);
   const UnitShape& shape = parts.shape;
   const auto layer = static_cast<std::size_t>(job.layer);
   Saturations saturations{};
@@ -145,6 +145,10 @@ void FixedUnit::run(const Job& job, int first_token, int count, int first_head, 
   }
   const std::lock_guard lock(parts.mutex);
   for (std::size_t i = 0; i < saturations.size(); ++i) parts.saturations[i] += saturations[i];
+}
+
+void FixedUnit::check_layer(int layer) const {
+  parts_->check_layer(layer);
 }
 
 std::vector<double> FixedUnit::state(int layer) const {
@@ -239,6 +243,8 @@ class FixedSession final : public Session {
     validate(shape_, job);
     if (job.timing_only())
       throw InputError("backend fixed", "a job with values", "a timing-only job (it has no notion of time)");
+    // Nothing may throw inside the parallel region.
+    unit_.check_layer(job.layer);
     // Whole groups share the gates; single heads only when groups cannot fill the cores.
     const int heads = shape_.kv_heads >= omp_get_max_threads() ? shape_.group() : 1;
 #pragma omp parallel for schedule(dynamic)

@@ -27,6 +27,9 @@ class FixedUnit {
   FixedUnit(const FixedUnit&) = delete;
   FixedUnit& operator=(const FixedUnit&) = delete;
 
+  /// Throws InputError unless the layer is one of those given.
+  void check_layer(int layer) const;
+
   /// Runs tokens [first_token, first_token + count) of the job for heads [first_head, first_head +
   /// head_count) and writes their o. Tokens of one head must come in order. Thread-safe for disjoint heads.
   /// The job must have been validated.

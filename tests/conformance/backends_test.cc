@@ -9,6 +9,7 @@
 
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
+#include "hostlib/io/error.h"
 #include "tests/conformance/cases.h"
 #ifdef LAWCAT_WITH_SYSTEMC
 #include "sim/systemc_backend.h"
@@ -194,6 +195,46 @@ TEST(Edges, FixedCountsWhatItClips) {
   EXPECT_EQ(session->counters().value("fixed.saturations.query"), 1);
   EXPECT_GT(session->counters().value("fixed.saturations.conv_query"), 0);
   for (const float value : o) EXPECT_TRUE(std::isfinite(value));
+}
+
+TEST(Edges, ALayerThatIsNotThereIsRefusedInASentence) {
+  UnitVectors x = random_vectors({2, 2, 64, 32}, 3, GateRegime::plain, 1);
+  const std::vector<UnitWeights> layers{x.weights};
+  std::vector<float> o(x.q.size());
+  Job job = x.job(0, x.tokens, o);
+  for (const int layer : {-1, 1}) {
+    job.layer = layer;
+    EXPECT_THROW(make_fixed_backend(load_preset("edge"))->open(x.shape, layers, 1)->run(job), InputError);
+    EXPECT_THROW(make_reference_backend()->open(x.shape, layers, 1)->run(job), InputError);
+#ifdef LAWCAT_WITH_SYSTEMC
+    EXPECT_THROW(make_systemc_backend(load_preset("edge"))->open(x.shape, layers, 1)->run(job), InputError);
+#endif
+  }
+}
+
+TEST(Edges, AnInputThatIsNotFiniteIsRefusedByAllBackends) {
+  UnitVectors x = random_vectors({2, 2, 64, 32}, 3, GateRegime::plain, 1);
+  const std::vector<UnitWeights> layers{x.weights};
+  x.v[200] = std::nanf("");  // token 1, head 1, channel 8
+  std::vector<float> o(x.q.size());
+  const auto backends = [] {
+    std::vector<std::unique_ptr<Backend>> all;
+    all.push_back(make_reference_backend());
+    all.push_back(make_fixed_backend(load_preset("edge")));
+#ifdef LAWCAT_WITH_SYSTEMC
+    all.push_back(make_systemc_backend(load_preset("edge")));
+#endif
+    return all;
+  }();
+  for (const auto& backend : backends) {
+    try {
+      backend->open(x.shape, layers, 1)->run(x.job(0, x.tokens, o));
+      ADD_FAILURE() << backend->name();
+    } catch (const InputError& error) {
+      EXPECT_NE(std::string(error.what()).find("v[token 1, head 1, channel 8]"), std::string::npos)
+          << error.what();
+    }
+  }
 }
 
 TEST(Edges, ZeroValuesGiveZeroOutputs) {
