@@ -373,7 +373,8 @@ void round_output_run(const DatapathRules& rules, const std::int32_t* numerator,
       const double x = numerator[c] * scale;
       const auto bits = std::bit_cast<std::uint64_t>(x);
       const double big = std::bit_cast<double>((bits + half + ((bits >> drop) & 1)) & mask);
-      const double small = (x + subnormal) - subnormal;
+      const double magnitude = (std::abs(x) + subnormal) - subnormal;
+      const double small = x < 0 ? -magnitude : magnitude;  // what rounds to zero keeps its sign
       const double rounded = std::abs(x) < normal ? small : big;
       const double value = std::min(std::max(rounded, -most), most);
       clipped += value != rounded ? 1 : 0;
