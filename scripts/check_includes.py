@@ -25,12 +25,17 @@ TABLE = {
     "hostlib/*": [IO, ARCH, BACKEND, "hostlib/model/**", "hostlib/trace/**", "hostlib/report/**"],
     "sim/memory/**": [IO, ARCH, BACKEND, NUMERICS],
     "sim/accelerator/**": [IO, ARCH, BACKEND, NUMERICS, "sim/memory/**"],
-    "sim/*": [IO, ARCH, BACKEND, NUMERICS, "sim/accelerator/**", "sim/memory/**"],
+    "sim/*": [IO, ARCH, BACKEND, NUMERICS, "sim/accelerator/**", "sim/memory/**", "rtl/*"],
     "sim/cli/**": [IO, "hostlib/run.h", "hostlib/arch/preset.h", "hostlib/backend/diagnose.h",
                    "hostlib/backend/fixed.h", "hostlib/backend/reference.h", "hostlib/report/timeline.h",
-                   "hostlib/trace/random_vectors.h", "sim/systemc_backend.h"],
+                   "hostlib/trace/random_vectors.h", "rtl/rtl_backend.h", "sim/calibrate.h", "sim/platform_tiles.h",
+                   "sim/systemc_backend.h"],
+    "rtl/bench/vectors_main.cc": [IO, ARCH, BACKEND, "hostlib/trace/**", "rtl/bench/**"],
+    "rtl/bench/**": [IO, ARCH, BACKEND, NUMERICS, "hostlib/trace/random_vectors.h", "hostlib/trace/vectors.h"],
+    "rtl/*": [IO, ARCH, BACKEND, "rtl/bench/**"],
     "scripts/cmake/**": [],
-    "tests/**": ["hostlib/**", "sim/*", "sim/accelerator/**", "sim/memory/**"],
+    "scripts/*": [],
+    "tests/**": ["hostlib/**", "rtl/*", "rtl/bench/**", "sim/*", "sim/accelerator/**", "sim/memory/**"],
 }
 
 SUFFIXES = {".h", ".hpp", ".cuh", ".c", ".cc", ".cpp", ".cxx", ".cu"}

@@ -14,6 +14,7 @@
 #include "hostlib/backend/fixed.h"
 #include "hostlib/io/error.h"
 #include "sim/accelerator/accelerator.h"
+#include "sim/platform_tiles.h"
 
 // libsystemc has a `main` of its own that calls sc_main; a program with its own `main` still has to define
 // this.
@@ -55,9 +56,11 @@ class SimulationContext {
 
 /// The elaborated platform, shared by the backend and its sessions.
 struct Platform {
-  Platform(Preset machine, const SystemcOptions& options) : preset(std::move(machine)) {
+  Platform(Preset machine, const SystemcOptions& options) : preset(std::move(machine)), tiles(options.tiles) {
     SimulationContext::Use use(context);
-    accelerator.emplace("accelerator", preset, options.block_tokens, timeline);
+    std::function<std::unique_ptr<Tile>(int)> make_tile;
+    if (tiles) make_tile = [this](int engine) { return tiles->make(engine); };
+    accelerator.emplace("accelerator", preset, options.block_tokens, timeline, make_tile);
   }
   ~Platform() {
     SimulationContext::Use use(context);
@@ -65,6 +68,7 @@ struct Platform {
   }
 
   const Preset preset;
+  const std::shared_ptr<PlatformTiles> tiles;
   Timeline timeline;
   SimulationContext context;
   std::optional<Accelerator> accelerator;
@@ -79,7 +83,10 @@ class SystemcSession : public Session {
         plan_(platform_->preset, shape),
         layer_count_(layer_count),
         sequence_(platform_->sequences++) {
-    if (!layers.empty()) fixed_ = std::make_unique<FixedUnit>(platform_->preset, shape, layers);
+    if (platform_->tiles)
+      tiles_ = platform_->tiles->open(shape, layers);
+    else if (!layers.empty())
+      fixed_ = std::make_unique<FixedUnit>(platform_->preset, shape, layers);
   }
 
   ~SystemcSession() override {
@@ -89,14 +96,14 @@ class SystemcSession : public Session {
 
   void run(const Job& job) override {
     check_layer(job.layer);
-    if (fixed_) {
+    if (has_values()) {
       validate(plan_.shape, job);
     } else if (!job.timing_only()) {
       throw InputError("job", "no tensors, because the session was opened without weights", "tensors");
     } else if (job.tokens < 1) {
       throw InputError("job.tokens", "at least 1", std::to_string(job.tokens));
     }
-    if (fixed_ && job.timing_only())
+    if (has_values() && job.timing_only())
       throw InputError("job", "tensors, because the session was opened with weights", "none");
 
     std::vector<Block> blocks;
@@ -107,20 +114,32 @@ class SystemcSession : public Session {
       };
     {
       SimulationContext::Use use(platform_->context);
+      if (tiles_) tiles_->begin(job);
       platform_->accelerator->run(plan_, sequence_, job.layer, (job.layer + 1) % layer_count_, job.tokens,
                                   values, counts_);
+      if (tiles_) tiles_->end(job);
     }
     compute(job, blocks);
   }
 
-  std::vector<double> state(int layer) const override { return fixed(layer).state(layer); }
+  std::vector<double> state(int layer) const override {
+    return tiles(layer) ? tiles_->state(layer) : fixed(layer).state(layer);
+  }
   void set_state(int layer, std::span<const double> state) override {
-    fixed(layer).set_state(layer, state);
+    if (tiles(layer))
+      tiles_->set_state(layer, state);
+    else
+      fixed(layer).set_state(layer, state);
     replace(layer);
   }
-  UnitContext save(int layer) const override { return fixed(layer).save(layer); }
+  UnitContext save(int layer) const override {
+    return tiles(layer) ? tiles_->save(layer) : fixed(layer).save(layer);
+  }
   void restore(int layer, const UnitContext& context) override {
-    fixed(layer).restore(layer, context);
+    if (tiles(layer))
+      tiles_->restore(layer, context);
+    else
+      fixed(layer).restore(layer, context);
     replace(layer);
   }
   Counters counters() const override;
@@ -153,6 +172,13 @@ class SystemcSession : public Session {
     if (layer < 0 || layer >= layer_count_)
       throw InputError("layer", fmt::format("0 to {}", layer_count_ - 1), std::to_string(layer));
   }
+  bool has_values() const {
+    return fixed_ || tiles_;
+  }
+  bool tiles(int layer) const {
+    check_layer(layer);
+    return tiles_ != nullptr;
+  }
   FixedUnit& fixed(int layer) const {
     check_layer(layer);
     if (!fixed_)
@@ -168,7 +194,9 @@ class SystemcSession : public Session {
   UnitPlan plan_;
   int layer_count_;
   std::int64_t sequence_;
+  // Where values come from; neither in a session for timing only.
   std::unique_ptr<FixedUnit> fixed_;
+  std::unique_ptr<TileSession> tiles_;
   JobCounts counts_;
 };
 
@@ -179,7 +207,7 @@ Counters SystemcSession::counters() const {
   };
   const UnitShape& shape = plan_.shape;
   const Datapath& formats = platform_->preset.datapath;
-  const double d = shape.head_dim, f = shape.feature_dim, k = shape.key_features();
+  const double d = shape.head_dim, f = shape.feature_dim;
   const auto tokens = static_cast<double>(counts_.tokens);
   const double head_tokens = tokens * shape.heads;
   const double group_tokens = tokens * plan_.kv_heads_on_engines;
@@ -216,11 +244,16 @@ Counters SystemcSession::counters() const {
   add("state_buffer.write_bits", "bits", head_tokens * state_bits + swapped_in * all_state);
   add("tail_buffer.read_bits", "bits", head_tokens * 2 * one_tail + swapped_out * all_tails);
   add("tail_buffer.write_bits", "bits", (head_tokens + group_tokens) * input + swapped_in * all_tails);
-  const double key_value = d * (formats.query_key.width + formats.value.width);
-  const double gates = group_tokens * k * formats.gate_logit.width;
-  const double output = head_tokens * d * formats.output.width;
-  add("stream_buffer.write_bits", "bits", head_tokens * input + group_tokens * key_value + gates + output);
-  add("stream_buffer.read_bits", "bits", head_tokens * (input + key_value) + gates + output);
+  // Packets are written and read once; k and v are read again by every head, from the stages' input buffers.
+  std::int64_t packet_bytes = 0;
+  for (const EngineShare& share : plan_.shares)
+    packet_bytes += input_token_bytes(plan_.layout, share.heads, share.kv_heads, share.kv_heads,
+                                      shape.head_dim, shape.feature_dim) +
+                    output_token_bytes(plan_.layout, share.heads, share.kv_heads, shape.head_dim);
+  const double packets = 8 * tokens * static_cast<double>(packet_bytes);
+  add("stream_buffer.write_bits", "bits", packets);
+  add("stream_buffer.read_bits", "bits",
+      packets + head_tokens * d * (formats.query_key.width + formats.value.width));
   add("weight_buffer.read_bits", "bits",
       head_tokens * (2 * kConvTaps * d * formats.conv_weight.width + d * f * formats.feature_weight.width));
 
@@ -235,6 +268,7 @@ Counters SystemcSession::counters() const {
   add("dma.state_read_bytes", "bytes", counts_.context_read_bytes);
   add("dma.state_write_bytes", "bytes", counts_.context_write_bytes);
   if (fixed_) all.add(fixed_->counters());
+  if (tiles_) all.add(tiles_->counters());
   return all;
 }
 
@@ -243,12 +277,15 @@ class SystemcBackendImpl : public SystemcBackend {
   SystemcBackendImpl(const Preset& preset, const SystemcOptions& options)
       : platform_(std::make_shared<Platform>(preset, options)) {}
 
-  std::string_view name() const override { return "systemc"; }
+  std::string_view name() const override { return platform_->tiles ? platform_->tiles->name() : "systemc"; }
 
   std::unique_ptr<Session> open(const UnitShape& shape, std::span<const UnitWeights> layers,
                                 int layer_count) override {
     validate(shape);
     for (const UnitWeights& weights : layers) validate(shape, weights);
+    if (platform_->tiles && layers.empty())
+      throw InputError(fmt::format("backend {}", name()), "weights of at least one layer",
+                       "none (it simulates values)");
     const int count = layers.empty() ? layer_count : static_cast<int>(layers.size());
     if (count < 1) throw InputError("layer_count", "at least 1", std::to_string(count));
     return std::make_unique<SystemcSession>(platform_, shape, layers, count);

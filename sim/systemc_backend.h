@@ -14,10 +14,15 @@
 
 namespace lawcat {
 
+class PlatformTiles;
+
 struct SystemcOptions {
   /// Most tokens that an engine evaluates at one event. A knob of the simulator only: cycles and bits are the
   /// same for every value from 1.
   int block_tokens = 1 << 20;
+  /// Tiles that take the place of the model of a tile and compute (platform_tiles.h); sessions then need
+  /// weights. Cycles and bits are the same.
+  std::shared_ptr<PlatformTiles> tiles{};
 };
 
 /// One platform in its own simulation context, made once; the jobs of all its sessions run one after another

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "hostlib/arch/tile_layout.h"
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
 #include "hostlib/io/strict_json.h"
@@ -199,7 +200,8 @@ Preset load_preset(const std::string& name_or_path, const std::vector<std::strin
   preset.datapath = read_datapath(root.get_object("datapath"));
   {
     StrictObject o = root.get_object("buffers");
-    preset.buffers = {o.get_number("state_kib", 0.1, 1e9), o.get_number("stream_kib", 0.1, 1e9)};
+    preset.buffers = {o.get_number("state_kib", 0.1, 1e9), o.get_number("stream_kib", 0.1, 1e9),
+                      o.get_number("weight_kib", 0.1, 1e9)};
     o.finish();
   }
   {
@@ -220,6 +222,7 @@ Preset load_preset(const std::string& name_or_path, const std::vector<std::strin
     o.finish();
   }
   root.finish();
+  const TileLayout fits(preset);
   preset.hash = sha256(to_json(preset));
   return preset;
 }
@@ -236,40 +239,42 @@ std::vector<std::string> preset_names() {
 std::string to_json(const Preset& preset) {
   const auto& e = preset.engine;
   const auto& m = preset.memory;
-  const Json json = {
-      {"schema", "lawcat-preset/1"},
-      {"name", preset.name},
-      {"description", preset.description},
-      {"clock_hz", preset.clock_hz},
-      {"technology",
-       {{"energy_table", preset.technology.energy_table},
-        {"node_nm", preset.technology.node_nm},
-        {"voltage_v", preset.technology.voltage_v}}},
-      {"engine",
-       {{"count", e.count},
-        {"state_lanes", e.state_lanes},
-        {"conv_lanes", e.conv_lanes},
-        {"feature_lanes", e.feature_lanes},
-        {"exp_lanes", e.exp_lanes},
-        {"gate_lanes", e.gate_lanes},
-        {"normalise_lanes", e.normalise_lanes},
-        {"max_head_dim", e.max_head_dim},
-        {"max_feature_dim", e.max_feature_dim},
-        {"stage_fifo_tokens", e.stage_fifo_tokens}}},
-      {"datapath", format_json(preset.datapath)},
-      {"buffers", {{"state_kib", preset.buffers.state_kib}, {"stream_kib", preset.buffers.stream_kib}}},
-      {"memory",
-       {{"dram", m.dram},
-        {"bandwidth_bytes_per_s", m.bandwidth_bytes_per_s},
-        {"efficiency", m.efficiency},
-        {"latency_s", m.latency_s},
-        {"burst_bytes", m.burst_bytes},
-        {"bus_bytes_per_cycle", m.bus_bytes_per_cycle}}},
-      {"host",
-       {{"part", preset.host.part},
-        {"matmul_flop_per_s", preset.host.matmul_flop_per_s},
-        {"bandwidth_bytes_per_s", preset.host.bandwidth_bytes_per_s},
-        {"power_w", preset.host.power_w}}}};
+  const Json json = {{"schema", "lawcat-preset/1"},
+                     {"name", preset.name},
+                     {"description", preset.description},
+                     {"clock_hz", preset.clock_hz},
+                     {"technology",
+                      {{"energy_table", preset.technology.energy_table},
+                       {"node_nm", preset.technology.node_nm},
+                       {"voltage_v", preset.technology.voltage_v}}},
+                     {"engine",
+                      {{"count", e.count},
+                       {"state_lanes", e.state_lanes},
+                       {"conv_lanes", e.conv_lanes},
+                       {"feature_lanes", e.feature_lanes},
+                       {"exp_lanes", e.exp_lanes},
+                       {"gate_lanes", e.gate_lanes},
+                       {"normalise_lanes", e.normalise_lanes},
+                       {"max_head_dim", e.max_head_dim},
+                       {"max_feature_dim", e.max_feature_dim},
+                       {"stage_fifo_tokens", e.stage_fifo_tokens}}},
+                     {"datapath", format_json(preset.datapath)},
+                     {"buffers",
+                      {{"state_kib", preset.buffers.state_kib},
+                       {"stream_kib", preset.buffers.stream_kib},
+                       {"weight_kib", preset.buffers.weight_kib}}},
+                     {"memory",
+                      {{"dram", m.dram},
+                       {"bandwidth_bytes_per_s", m.bandwidth_bytes_per_s},
+                       {"efficiency", m.efficiency},
+                       {"latency_s", m.latency_s},
+                       {"burst_bytes", m.burst_bytes},
+                       {"bus_bytes_per_cycle", m.bus_bytes_per_cycle}}},
+                     {"host",
+                      {{"part", preset.host.part},
+                       {"matmul_flop_per_s", preset.host.matmul_flop_per_s},
+                       {"bandwidth_bytes_per_s", preset.host.bandwidth_bytes_per_s},
+                       {"power_w", preset.host.power_w}}}};
   return json.dump(2) + "\n";
 }
 

@@ -64,6 +64,7 @@ struct Preset {
   struct Buffers {
     double state_kib = 0;   ///< per engine: state and convolution tails
     double stream_kib = 0;  ///< per engine: input and output tokens in flight
+    double weight_kib = 0;  ///< per engine: taps and feature maps on chip
   } buffers;
 
   struct Memory {
@@ -87,7 +88,8 @@ struct Preset {
 };
 
 /// Reads `NAME` (one of preset_names()) or a path to a JSON file; each of `overrides` is "key.path=value".
-/// Throws InputError: unknown, missing or mistyped keys, formats that cannot be, impossible combinations.
+/// Throws InputError: unknown, missing or mistyped keys, formats that cannot be, impossible combinations,
+/// lanes that do not fit each other (tile_layout.h).
 Preset load_preset(const std::string& name_or_path, const std::vector<std::string>& overrides = {});
 
 /// Names of the presets shipped with the program.

@@ -15,12 +15,15 @@ namespace {
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
+int cycles(int work, int lanes) {
+  return static_cast<int>(ceil_div(work, lanes));
+}
 int ceil_log2(int n) {
   return std::bit_width(static_cast<unsigned>(n - 1));
 }
 
-std::int64_t part_bytes(std::int64_t bits, int burst_bytes) {
-  return ceil_div(ceil_div(bits, 8), burst_bytes) * burst_bytes;
+std::int64_t whole_bursts(std::int64_t bytes, int burst_bytes) {
+  return ceil_div(bytes, burst_bytes) * burst_bytes;
 }
 
 double kib(std::int64_t bits) {
@@ -30,23 +33,33 @@ double kib(std::int64_t bits) {
 }  // namespace
 
 std::string_view to_string(Stage stage) {
-  constexpr std::array<std::string_view, kStageCount> names{"convolution", "feature_map",  "dual_softmax",
-                                                            "gate",        "state_update", "normalise"};
+  constexpr std::array<std::string_view, kStageCount> names{"unpack",       "convolution", "feature_map",
+                                                            "dual_softmax", "gate",        "row_prepare",
+                                                            "state_update", "normalise",   "pack"};
   return names[static_cast<std::size_t>(stage)];
 }
 
-std::array<StageTiming, kStageCount> stage_timing(const Preset::Engine& engine, int head_dim,
-                                                  int feature_dim) {
-  const int d = head_dim, f = feature_dim, k = 2 * f;
-  const auto cycles = [](std::int64_t work, int lanes) { return static_cast<int>(ceil_div(work, lanes)); };
+PacketBeats packet_beats(const TileLayout& layout, int head_dim, int feature_dim) {
+  return {cycles(head_dim, layout.elements()), cycles(feature_dim, layout.elements())};
+}
+
+std::array<StageTiming, kStageCount> stage_timing(const TileLayout& l, int head_dim, int feature_dim) {
+  const int d = head_dim, f = feature_dim;
+  const int beats = packet_beats(l, d, f).head;
+  const int exp_words = cycles(f, l.exp_lanes), levels = l.exp_lanes <= 4 ? 1 : 2;
+  const int drain = l.feature_segment / l.exp_lanes;
   return {{
-      {cycles(std::int64_t{8} * d, engine.conv_lanes), 3 + ceil_log2(std::min(engine.conv_lanes, 4))},
-      {cycles(std::int64_t{2} * d * f, engine.feature_lanes),
-       4 + ceil_log2(std::min(engine.feature_lanes, d))},
-      {cycles(std::int64_t{2} * k, engine.exp_lanes), ceil_log2(f) + 9 + cycles(f, engine.exp_lanes)},
-      {cycles(k, engine.gate_lanes), 5},
-      {cycles(std::int64_t{k} * (d + 1), engine.state_lanes), 6 + ceil_log2(cycles(engine.state_lanes, d))},
-      {cycles(d, engine.normalise_lanes), 6},
+      {beats, 1},
+      {std::max(4, 2 * cycles(d, l.channels)), 9},
+      {cycles(f, l.feature_segment) *
+           std::max(cycles(d, l.feature_channels), drain + ceil_log2(l.exp_lanes) + 1),
+       8 + ceil_log2(l.feature_channels) + drain + ceil_log2(l.exp_lanes)},
+      {4 * exp_words, 35 + ceil_log2(l.exp_lanes) + exp_words},
+      {2 * cycles(f, l.gate_lanes), 18},
+      {4 * exp_words + 1 + 2 * levels, 5},
+      {cycles(d, l.segment) * 2 * cycles(f, l.rows), 13},
+      {cycles(d, l.normalise_lanes), 13},
+      {beats, 2},
   }};
 }
 
@@ -61,10 +74,15 @@ StageEvents stage_events(Stage stage, int head_dim, int feature_dim) {
       return {6 * k + 4, 6 * k, 2 * k + 4};
     case Stage::gate:
       return {2 * k, 0, 2 * k};
+    case Stage::row_prepare:
+      return {0, 3 * k, 0};
     case Stage::state_update:
-      return {k * (3 * d + 2), 3 * k, 0};
+      return {k * (3 * d + 2), 0, 0};
     case Stage::normalise:
       return {d + 1, 0, 1};
+    case Stage::unpack:
+    case Stage::pack:
+      return {};
   }
   return {};
 }
@@ -120,6 +138,7 @@ std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_hea
     throw InputError(place + ", engine.max_feature_dim",
                      fmt::format("at least the model's feature_dim {}", feature_dim),
                      fmt::format("{}", preset.engine.max_feature_dim));
+  const TileLayout layout(preset);
   auto shares = distribute_heads(preset.engine.count, heads, kv_heads);
   for (const EngineShare& share : shares) {
     const std::int64_t bits = context_bits(preset.datapath, share, head_dim, feature_dim);
@@ -129,8 +148,8 @@ std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_hea
                                    kib(bits), share.heads, shares.size()),
                        fmt::format("{:.2f} KiB", preset.buffers.state_kib));
     const std::int64_t token =
-        input_token_bytes(preset.datapath, share.heads, share.kv_heads, head_dim, feature_dim) +
-        output_token_bytes(preset.datapath, share.heads, head_dim);
+        input_token_bytes(layout, share.heads, share.kv_heads, share.kv_heads, head_dim, feature_dim) +
+        output_token_bytes(layout, share.heads, share.kv_heads, head_dim);
     if (kib(16 * token) > preset.buffers.stream_kib)
       throw InputError(place + ", buffers.stream_kib",
                        fmt::format("at least {:.2f} KiB for two tokens each way of {} heads", kib(16 * token),
@@ -140,17 +159,18 @@ std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_hea
   return shares;
 }
 
-std::int64_t input_token_bytes(const Datapath& datapath, int heads, int kv_heads, int head_dim,
+std::int64_t input_token_bytes(const TileLayout& layout, int heads, int kv_heads, int packets, int head_dim,
                                int feature_dim, int burst_bytes) {
-  const std::int64_t d = head_dim, k = 2 * std::int64_t{feature_dim};
-  return part_bytes(heads * d * datapath.query_key.width, burst_bytes) +
-         part_bytes(kv_heads * d * datapath.query_key.width, burst_bytes) +
-         part_bytes(kv_heads * d * datapath.value.width, burst_bytes) +
-         part_bytes(kv_heads * k * datapath.gate_logit.width, burst_bytes);
+  const PacketBeats beats = packet_beats(layout, head_dim, feature_dim);
+  return whole_bursts(
+      (packets + kv_heads * beats.shared() + std::int64_t{heads} * beats.head) * (layout.stream_width / 8),
+      burst_bytes);
 }
 
-std::int64_t output_token_bytes(const Datapath& datapath, int heads, int head_dim, int burst_bytes) {
-  return part_bytes(std::int64_t{heads} * head_dim * datapath.output.width, burst_bytes);
+std::int64_t output_token_bytes(const TileLayout& layout, int heads, int packets, int head_dim,
+                                int burst_bytes) {
+  const PacketBeats beats = packet_beats(layout, head_dim, 1);
+  return whole_bursts((packets + std::int64_t{heads} * beats.head) * (layout.stream_width / 8), burst_bytes);
 }
 
 std::vector<Utilization> utilization(const CounterReader& counter) {
@@ -170,7 +190,8 @@ std::vector<Utilization> utilization(const CounterReader& counter) {
 Bottleneck find_bottleneck(const CounterReader& counter) {
   const auto units = utilization(counter);
   if (units.empty()) return {"", 0, "no cycles were counted"};
-  const auto most = std::max_element(units.begin(), units.end(),
+  // Of equal ones the later on the data's way: it is where the others would wait.
+  const auto most = std::max_element(units.rbegin(), units.rend(),
                                      [](const auto& a, const auto& b) { return a.share < b.share; });
   Bottleneck found{most->unit, most->share, ""};
   const double engine_cycles = counter("unit.engine_cycles");

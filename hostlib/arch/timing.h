@@ -10,19 +10,31 @@
 #include <vector>
 
 #include "hostlib/arch/preset.h"
+#include "hostlib/arch/tile_layout.h"
 
 namespace lawcat {
 
-/// The stages of an engine, in the order the data meets them; `gate` runs beside the first three.
-enum class Stage { convolution, feature_map, dual_softmax, gate, state_update, normalise };
-inline constexpr int kStageCount = static_cast<int>(Stage::normalise) + 1;
+/// The stages of an engine, in the order the data meets them; `gate` runs beside the three before it. Names
+/// and counters are the RTL's.
+enum class Stage {
+  unpack,
+  convolution,
+  feature_map,
+  dual_softmax,
+  gate,
+  row_prepare,
+  state_update,
+  normalise,
+  pack
+};
+inline constexpr int kStageCount = static_cast<int>(Stage::pack) + 1;
 std::string_view to_string(Stage stage);
 
-/// One stage as a pipeline that hands whole vectors over. It starts a head-token every `interval` cycles; a
-/// head-token that starts in cycle t lies complete in the next FIFO at t + latency(). `depth` is the register
-/// stages between the last operand in and the result in the FIFO. A FIFO slot is taken when the producing
-/// stage starts a head-token (a stage never stops half way) and free once the consuming stage has read it,
-/// `interval` cycles after the consumer's start.
+/// One stage as a pipeline that hands whole vectors over. It starts a head-token every `interval` cycles; the
+/// next stage can start with what it made `latency()` cycles after its own start. `depth` is the registers
+/// between the last operand in and the result in the next stage's buffer. A slot of that buffer is taken when
+/// the producing stage starts a head-token (a stage never stops half way) and free again once the consuming
+/// stage has read it, `interval` cycles after the consumer's start.
 struct StageTiming {
   int interval = 1;
   int depth = 0;
@@ -30,25 +42,49 @@ struct StageTiming {
   bool operator==(const StageTiming&) const = default;
 };
 
-/// Timing of the six stages, indexed by Stage. D = head_dim, F = feature_dim, K = 2F, clog2 = ceil(log2).
+/// Timing of the stages, indexed by Stage: what the modules of rtl/core state in their headers, where each
+/// depth has its reasons. D = head_dim, F = feature_dim; lane counts are those of TileLayout.
 ///
-///   stage         interval                   depth, and why
-///   convolution   ceil(2*D*4 / conv_lanes)   3 + clog2(min(lanes, 4)): read, multiply, tree over taps, round
-///   feature_map   ceil(2*D*F / feature_lanes) 4 + clog2(min(lanes, D)): read, multiply, tree over inputs,
-///                                            accumulate, round
-///   dual_softmax  ceil(2*K / exp_lanes)      clog2(F) + 9 + ceil(F / lanes): maximum and minimum by a tree;
-///                                            subtract, table, interpolate (3); sum (1); reciprocal of the
-///                                            sum (3); the last of the four halves is scaled once its sum is
-///                                            known (ceil(F / lanes)); multiply, round (2)
-///   gate          ceil(K / gate_lanes)       5: read, gate table, its interpolation, exp2 table, its
-///   interpolation state_update  ceil(K*(D+1) / state_lanes) 6 + clog2(ceil(lanes / D)): read, multiply,
-///   align, three-term add
-///                                            and round, read-out multiply, tree over the rows of one cycle,
-///                                            accumulate. The K normalisers come first, K / lanes cycles in
-///                                            which the rows' exponents are prepared too.
-///   normalise     ceil(D / normalise_lanes)  6: read, reciprocal of the denominator (3), multiply, round
-std::array<StageTiming, kStageCount> stage_timing(const Preset::Engine& engine, int head_dim,
-                                                  int feature_dim);
+///   stage         interval                              depth
+///   unpack        ceil(D / elements) a vector           1; a packet's other beats: PacketBeats
+///   convolution   max(4, 2 ceil(D / channels))          9
+///   feature_map   ceil(F / feature_segment) * slice     8 + log2(feature_channels) + drain + log2(exp_lanes)
+///   dual_softmax  4 n                                   35 + log2(exp_lanes) + n
+///   gate          2 ceil(F / gate_lanes) a packet       18
+///   row_prepare   4 n + 1 + 2 levels                    5
+///   state_update  ceil(D / segment) * 2 ceil(F / rows)  13
+///   normalise     ceil(D / normalise_lanes)             13
+///   pack          ceil(D / elements), a header 1        2
+///
+///   n = ceil(F / exp_lanes), drain = feature_segment / exp_lanes, levels = 1 for exp_lanes <= 4, else 2,
+///   slice = max(ceil(D / feature_channels), drain + log2(exp_lanes) + 1)
+///
+/// The state update's normaliser column has lanes of its own and takes no cycles.
+std::array<StageTiming, kStageCount> stage_timing(const TileLayout& layout, int head_dim, int feature_dim);
+
+/// What the hand-over between stages adds to their intervals and depths, in cycles.
+struct HandOver {
+  static constexpr int kPort = 1;        ///< a beat taken on the port in t is parsed in t + 1 at the earliest
+  static constexpr int kLead = 2;        ///< the values' lead bits come so much later than the values
+  static constexpr int kReciprocal = 9;  ///< normalise starts so much later than it could with its sums alone
+  /// A head's rows are written back `interval` + so much after the start of its state update; row_prepare
+  /// takes the head's next token in the cycle after.
+  static constexpr int kUpdateDone = 11;
+  static constexpr int kPacketEnd = 2;     ///< the end of a packet's payload is known to `pack`
+  static constexpr int kRowsSlots = 2;     ///< head-tokens between row_prepare and state_update
+  static constexpr int kRowsInFlight = 8;  ///< from row_prepare's start until written back, at most
+  static constexpr int kPackets = 64;      ///< from a packet's header to the end of its answer, at most
+};
+
+/// Beats of a TOKEN packet and of its answer: every part starts on a fresh beat.
+struct PacketBeats {
+  int head = 1;  ///< of one vector of D numbers
+  int half = 1;  ///< of F gate logits, of which there are two
+  std::int64_t shared() const { return 2 * std::int64_t{head} + 2 * half; }  ///< k, v, logits
+  std::int64_t input(int heads) const { return 1 + shared() + std::int64_t{heads} * head; }
+  std::int64_t output(int heads) const { return 1 + std::int64_t{heads} * head; }
+};
+PacketBeats packet_beats(const TileLayout& layout, int head_dim, int feature_dim);
 
 /// Arithmetic of one head-token in a stage (gate: of one token of a key/value head), as the bit-true datapath
 /// does it.
@@ -88,11 +124,14 @@ std::int64_t context_bits(const Datapath& datapath, const EngineShare& share, in
 std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_heads, int head_dim,
                                      int feature_dim);
 
-/// Bytes of one token of a share's inputs (q, k, v, gk) and outputs; each tensor's part starts on a byte.
-/// `burst_bytes` > 1 rounds each part up to whole bursts, as DRAM moves it.
-std::int64_t input_token_bytes(const Datapath& datapath, int heads, int kv_heads, int head_dim,
+/// Bytes of one token's packets: `packets` headers, k, v and gk of `kv_heads` groups, q of `heads` heads (of
+/// engines that take their input together the shared parts count once, the headers for each). `burst_bytes` >
+/// 1 rounds up to whole bursts, as DRAM moves them.
+std::int64_t input_token_bytes(const TileLayout& layout, int heads, int kv_heads, int packets, int head_dim,
                                int feature_dim, int burst_bytes = 1);
-std::int64_t output_token_bytes(const Datapath& datapath, int heads, int head_dim, int burst_bytes = 1);
+/// Bytes of the answers to them.
+std::int64_t output_token_bytes(const TileLayout& layout, int heads, int packets, int head_dim,
+                                int burst_bytes = 1);
 
 /// Share of time that a unit was in use.
 struct Utilization {

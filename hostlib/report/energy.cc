@@ -7,6 +7,7 @@
 #include <array>
 #include <string_view>
 
+#include "hostlib/arch/timing.h"
 #include "hostlib/io/error.h"
 
 namespace lawcat {
@@ -25,7 +26,11 @@ double significant_bits(const Format& format) {
   return format.kind == FormatKind::floating ? format.precision() : format.width;
 }
 
-std::array<StageWidths, 6> stages_of(const Preset& preset) {
+/// Sums of rows' exponents.
+constexpr double kRowScalarBits = 12;
+
+std::array<StageWidths, kStageCount> stages_of(const Preset& preset) {
+  const TileLayout layout(preset);
   const Datapath& d = preset.datapath;
   const Preset::Engine& e = preset.engine;
   const auto stage = [](std::string_view name, double a, double b, double result, double lanes) {
@@ -40,14 +45,24 @@ std::array<StageWidths, 6> stages_of(const Preset& preset) {
   // Three multipliers a lane: decay, outer product, read-out. The mean product keeps their sum.
   const double operands = (gate + state + probability + value + d.readout_weight_bits + state) / 3;
   const double product = (gate * state + probability * value + d.readout_weight_bits * state) / 3;
-  return {stage("convolution", significant_bits(d.conv_weight), significant_bits(d.query_key), conv,
+  // Three registers of a beat each: two of the port, one behind it.
+  const auto beats = [&](std::string_view name) {
+    return StageWidths{name, 2.0 * layout.element_width, 0, static_cast<double>(layout.element_width),
+                       static_cast<double>(layout.elements())};
+  };
+  return {beats("unpack"),
+          stage("convolution", significant_bits(d.conv_weight), significant_bits(d.query_key), conv,
                 e.conv_lanes),
           stage("feature_map", significant_bits(d.feature_weight), conv, significant_bits(d.feature),
                 e.feature_lanes),
           stage("dual_softmax", probability, probability, probability, e.exp_lanes),
           stage("gate", gate, gate, gate, e.gate_lanes),
-          StageWidths{"state_update", operands, product, state + d.guard_bits, 3.0 * e.state_lanes},
-          stage("normalise", output, probability, output, e.normalise_lanes)};
+          // For the state and for the normaliser.
+          StageWidths{"row_prepare", 2 * kRowScalarBits, 0, kRowScalarBits, 2.0 * e.exp_lanes},
+          // The normaliser column has a lane for every row of a cycle.
+          StageWidths{"state_update", operands, product, state + d.guard_bits,
+                      3.0 * (e.state_lanes + layout.rows)},
+          stage("normalise", output, probability, output, e.normalise_lanes), beats("pack")};
 }
 
 bool is_bookkeeping(std::string_view counter) {
@@ -70,7 +85,7 @@ EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, c
         fmt::format("{} nm at {} V, as energy table {}", table.node_nm, table.voltage_v, table.name),
         fmt::format("{} nm at {} V", preset.technology.node_nm, preset.technology.voltage_v));
 
-  const std::array<StageWidths, 6> stages = stages_of(preset);
+  const std::array<StageWidths, kStageCount> stages = stages_of(preset);
   const auto energy = [&table](const char* entry) { return table.at(entry).value; };
   EnergyEstimate estimate;
   for (const auto& [name, counter] : counters.all()) {

@@ -16,7 +16,7 @@ Cycle latency_cycles(const Preset& preset) {
 }  // namespace
 
 Accelerator::Accelerator(sc_core::sc_module_name name, const Preset& preset, int block_tokens,
-                         Timeline& timeline)
+                         Timeline& timeline, const std::function<std::unique_ptr<Tile>(int)>& make_tile)
     : sc_module(name),
       // Channels in order of priority among requests of one cycle: engine by engine output before input, then
       // contexts.
@@ -30,8 +30,9 @@ Accelerator::Accelerator(sc_core::sc_module_name name, const Preset& preset, int
   dma_.port.bind(interconnect_.port);
   interconnect_.memory.bind(dram_.port);
   for (int e = 0; e < preset.engine.count; ++e) {
-    engines_.push_back(std::make_unique<Engine>(("engine" + std::to_string(e)).c_str(), dma_, 2 * e,
-                                                preset.engine.stage_fifo_tokens, block_tokens, timeline));
+    engines_.push_back(std::make_unique<Engine>(("engine" + std::to_string(e)).c_str(),
+                                                make_tile ? make_tile(e) : nullptr, dma_, 2 * e, block_tokens,
+                                                timeline));
     inputs_.push_back(std::make_unique<InputChannel>(dma_, 2 * e + 1));
   }
   SC_HAS_PROCESS(Accelerator);

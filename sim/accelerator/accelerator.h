@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,7 +34,9 @@ struct JobCounts {
 class Accelerator : public sc_core::sc_module {
  public:
   /// `block_tokens` bounds the tokens that an engine evaluates at one event; no effect on cycles or values.
-  Accelerator(sc_core::sc_module_name name, const Preset& preset, int block_tokens, Timeline& timeline);
+  /// `make_tile` gives each engine its tile; TileModel without.
+  Accelerator(sc_core::sc_module_name name, const Preset& preset, int block_tokens, Timeline& timeline,
+              const std::function<std::unique_ptr<Tile>(int engine)>& make_tile = {});
 
   /// Runs a job of `tokens` tokens of `sequence` in `layer`, whose inputs exist in DRAM now, until its last
   /// output is in DRAM, and adds what happened to `counts`. `next_layer` is loaded in advance if there is

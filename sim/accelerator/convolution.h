@@ -6,10 +6,11 @@
 
 namespace lawcat {
 
-/// In: q of the head, k of its group, from the stream buffer, and the tails. Out: q~ and k~, [2, D].
+/// In: q of the head, k of its group, [D], and the tails. Out: q~ and k~, [2, D].
 class Convolution : public PipelineStage {
  public:
-  explicit Convolution(sc_core::sc_module_name name) : PipelineStage(name, Stage::convolution) {}
+  Convolution(sc_core::sc_module_name name, const Tile& tile)
+      : PipelineStage(name, Stage::convolution, tile) {}
 };
 
 }  // namespace lawcat

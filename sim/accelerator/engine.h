@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One engine: six stages joined by FIFOs between the two sides of its stream buffer.
+// One engine: a tile between the two sides of its stream buffer.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <string>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include <systemc>
@@ -15,21 +16,26 @@
 #include "sim/accelerator/feature_map.h"
 #include "sim/accelerator/gate.h"
 #include "sim/accelerator/normalise.h"
+#include "sim/accelerator/pack.h"
 #include "sim/accelerator/plan.h"
+#include "sim/accelerator/row_prepare.h"
 #include "sim/accelerator/state_update.h"
+#include "sim/accelerator/tile.h"
+#include "sim/accelerator/unpack.h"
 #include "sim/memory/stream_buffer.h"
 #include "sim/memory/timeline.h"
 
 namespace lawcat {
 
-/// Takes the tokens in order and of each token its heads in order. One event per chunk of input or freed
-/// output: it then evaluates every head-token whose times are determined by what is known, and no other. All
-/// requests that follow lie ahead of the present cycle, so that the order at the DRAM is that of the
-/// hardware.
-class Engine : public sc_core::sc_module {
+/// Gives the tile the tokens in order, of each token a packet per key/value head with the query heads that
+/// the engine has of it. One event per chunk of input or freed output: the tile then evaluates all times that
+/// are determined by what is known, and no other. All requests that follow lie ahead of the present cycle, so
+/// that the order at the DRAM is that of the hardware.
+class Engine : public sc_core::sc_module, private TilePort {
  public:
-  Engine(sc_core::sc_module_name name, Dma& dma, int output_channel, int fifo_tokens, int block_tokens,
-         Timeline& timeline);
+  /// Without a tile of its own it has TileModel.
+  Engine(sc_core::sc_module_name name, std::unique_ptr<Tile> tile, Dma& dma, int output_channel,
+         int block_tokens, Timeline& timeline);
 
   StreamBuffer stream_buffer;
 
@@ -41,52 +47,52 @@ class Engine : public sc_core::sc_module {
   void context_ready(Cycle at);
 
   /// Where a stage's time went from begin() to `end`.
-  StageCycles cycles(Stage stage, Cycle end) const { return stage_of(stage).cycles(end); }
+  StageCycles cycles(Stage stage, Cycle end) const { return tile_->cycles(stage, end); }
 
  private:
-  void advance();
-  void start_head();
-  bool normalise_head();
-  void record(int chunk_side);
-  const PipelineStage& stage_of(Stage stage) const;
+  /// Place among the job's packets, in order.
+  struct Place {
+    int token = 0;
+    std::size_t group = 0;
+    int chunk = 0;
+    int index = 0;  ///< token in chunk
+  };
 
+  void advance();
+  bool knows_input() const;
+  bool ends_chunk(const Place& place) const;
+  void step(Place& place) const;
+
+  std::optional<TilePacket> next_packet() override;
+  void taken(Cycle at) override;
+  std::optional<Cycle> answer_room() override;
+  void answered(Cycle at) override;
+  void passed(Stage stage, std::int64_t packet, Cycle start, Cycle end) override;
+
+  const std::unique_ptr<Tile> tile_;
+  Unpack unpack_;
   Convolution convolution_;
   FeatureMap feature_map_;
   DualSoftmax dual_softmax_;
   GateStage gate_;
+  RowPrepare row_prepare_;
   StateUpdate state_update_;
   Normalise normalise_;
+  Pack pack_;
+  const std::array<PipelineStage*, kStageCount> stages_;
 
-  const int fifo_tokens_;
   const int block_tokens_;
   Timeline& timeline_;
   sc_core::sc_event again_;
 
   std::function<void(Cycle)> done_;
-  int heads_ = 0;
   int tokens_ = 0;
-  std::vector<bool> first_of_group_;  ///< per head: its gates are not computed yet
-  std::vector<bool> last_of_group_;   ///< per head: no later head needs its gates
+  std::vector<TilePacket> groups_;  ///< of every token
   bool context_known_ = false;
   Cycle context_ready_ = 0;
-
-  // Up to and with the state update.
-  std::int64_t updated_ = 0;  ///< head-tokens
-  int token_ = 0;
-  int head_ = 0;
-  int chunk_ = 0;
-  int index_ = 0;  ///< token in chunk
-  Cycle arrival_ = 0;
-  Cycle gates_ = 0;
-  std::vector<Cycle> read_out_;  ///< ring: cycle in which numerators and denominator are complete
-
-  // Normalise.
-  std::int64_t normalised_ = 0;
-  int out_head_ = 0;
-  int out_chunk_ = 0;
-  int out_index_ = 0;
-
-  std::array<Cycle, kStageCount> span_start_{};
+  int budget_ = 0;        ///< tokens that may still begin at this event
+  Place in_, out_;        ///< next packet, next answer
+  bool release_ = false;  ///< the packet under way is its chunk's last
 };
 
 }  // namespace lawcat

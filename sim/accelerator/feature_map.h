@@ -9,7 +9,8 @@ namespace lawcat {
 /// In: q~ and k~, [2, D]. Out: z of both, [2, F].
 class FeatureMap : public PipelineStage {
  public:
-  explicit FeatureMap(sc_core::sc_module_name name) : PipelineStage(name, Stage::feature_map) {}
+  FeatureMap(sc_core::sc_module_name name, const Tile& tile)
+      : PipelineStage(name, Stage::feature_map, tile) {}
 };
 
 }  // namespace lawcat

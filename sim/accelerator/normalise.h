@@ -6,10 +6,10 @@
 
 namespace lawcat {
 
-/// In: numerators and denominator, [D+1]. Out: o, [D], to the stream buffer.
+/// In: numerators and denominator, [D+1]; the reciprocal is taken while they wait. Out: o, [D].
 class Normalise : public PipelineStage {
  public:
-  explicit Normalise(sc_core::sc_module_name name) : PipelineStage(name, Stage::normalise) {}
+  Normalise(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::normalise, tile) {}
 };
 
 }  // namespace lawcat

@@ -2,12 +2,12 @@
 // One layer laid out on the engines: who does which heads, how tokens are cut into chunks, what they weigh.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "hostlib/arch/timing.h"
 #include "hostlib/backend/job.h"
+#include "sim/accelerator/tile.h"
 
 namespace lawcat {
 
@@ -29,7 +29,8 @@ struct UnitPlan {
   };
 
   UnitShape shape;
-  std::array<StageTiming, kStageCount> timing;
+  TileLayout layout;
+  TileTiming timing;
   std::vector<EngineShare> shares;
   std::vector<Cluster> clusters;
   std::vector<Output> outputs;     ///< per engine

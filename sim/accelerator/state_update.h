@@ -12,15 +12,13 @@ namespace lawcat {
 /// Computes tokens [first_token, first_token + count) of the job for heads [first_head, first_head + heads).
 using BlockSink = std::function<void(int first_token, int count, int first_head, int heads)>;
 
-/// In: phi(q), phi(k), [2, K]; a, [K]; v, [D], from the stream buffer. Out: numerators and denominator,
-/// [D+1].
+/// In: descriptors of the rows, [K]; v, [D]. Out: numerators and denominator, [D+1].
 class StateUpdate : public PipelineStage {
  public:
-  explicit StateUpdate(sc_core::sc_module_name name) : PipelineStage(name, Stage::state_update) {}
+  StateUpdate(sc_core::sc_module_name name, const Tile& tile)
+      : PipelineStage(name, Stage::state_update, tile) {}
 
-  void begin(const StageTiming& timing, int fifo_tokens, Cycle at, BlockSink values, int first_head,
-             int heads) {
-    PipelineStage::begin(timing, fifo_tokens, at);
+  void begin(BlockSink values, int first_head, int heads) {
     values_ = std::move(values);
     first_head_ = first_head;
     heads_ = heads;
@@ -28,7 +26,7 @@ class StateUpdate : public PipelineStage {
   }
 
   /// All heads of the tokens before `token` have been through.
-  void passed(int token) {
+  void passed_all_before(int token) {
     if (values_ && token > passed_) values_(passed_, token - passed_, first_head_, heads_);
     passed_ = token;
   }

@@ -7,6 +7,10 @@
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
+#ifdef LAWCAT_WITH_RTL
+#include "rtl/rtl_backend.h"
+#include "sim/platform_tiles.h"
+#endif
 #ifdef LAWCAT_WITH_SYSTEMC
 #include "sim/systemc_backend.h"
 #endif
@@ -40,6 +44,30 @@ const std::vector<BackendEntry>& backends() {
 #else
        .make = {},
        .missing = "built without SystemC (Debian: libsystemc-dev)"
+#endif
+      },
+      {.name = "rtl",
+       .what = "bit-true, the SystemVerilog itself, Verilated, in the simulated accelerator",
+       .has_bits_of_fixed = true,
+#if defined(LAWCAT_WITH_RTL) && defined(LAWCAT_WITH_SYSTEMC)
+       .has_time = true,
+       .parallel = false,
+       .make =
+           [](const Preset& preset) {
+             return make_systemc_backend(preset, {.tiles = make_rtl_tiles(preset)});
+           },
+       .missing = ""
+#elif defined(LAWCAT_WITH_RTL)
+       // Its engines alone: values without the platform's time.
+       .has_time = false,
+       .parallel = false,
+       .make = [](const Preset& preset) { return make_rtl_backend(preset); },
+       .missing = ""
+#else
+       .has_time = true,
+       .parallel = false,
+       .make = {},
+       .missing = "built without Verilator (Debian: verilator)"
 #endif
       },
   };

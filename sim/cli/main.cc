@@ -25,6 +25,9 @@ int main(int argc, char** argv) {
   add_eval_command(*app.add_subcommand("eval", "Task accuracy of a model on a backend"), code);
   add_unit_command(*app.add_subcommand("unit", "The bare unit on the tensors of a file"), code);
   add_logits_command(*app.add_subcommand("logits", "Logits of a whole model on given token ids"), code);
+  add_calibrate_command(
+      *app.add_subcommand("calibrate", "Cycles of the simulated tile against those of the SystemVerilog"),
+      code);
   add_list_command(*app.add_subcommand("list", "Traces, models, presets and backends, and what can run here"),
                    code);
 

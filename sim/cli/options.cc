@@ -6,7 +6,7 @@ namespace lawcat {
 
 void CommonOptions::add_to(CLI::App& app, const std::string& default_backend) {
   backend = default_backend;
-  app.add_option("--backend", backend, "What computes the unit: systemc, fixed or reference")
+  app.add_option("--backend", backend, "What computes the unit: systemc, rtl, fixed or reference")
       ->capture_default_str();
   app.add_option("--preset", preset, "Accelerator: a name (see list) or a JSON file");
   // One value each: further words on the command line are not more of them.

@@ -34,6 +34,7 @@ void add_trace_command(CLI::App& app, int& code);
 void add_eval_command(CLI::App& app, int& code);
 void add_unit_command(CLI::App& app, int& code);
 void add_logits_command(CLI::App& app, int& code);
+void add_calibrate_command(CLI::App& app, int& code);
 void add_list_command(CLI::App& app, int& code);
 
 }  // namespace lawcat

@@ -9,6 +9,7 @@
 #include "hostlib/io/file.h"
 #include "sim/cli/backends.h"
 #include "sim/cli/options.h"
+#include "sim/cli/recording_backend.h"
 #include "sim/cli/terminal.h"
 
 namespace lawcat {
@@ -19,6 +20,7 @@ struct TraceOptions {
   std::string trace;
   std::string out;
   bool timeline = false;
+  std::string record_vectors;  ///< LAYER=FILE
 };
 
 int run_trace(const TraceOptions& options) {
@@ -31,12 +33,22 @@ int run_trace(const TraceOptions& options) {
   if (request.trace.timing_only() && !entry.has_time)
     throw InputError("--backend", "one with time, as the trace's model is only a shape", entry.name);
   request.verify_against_fixed = entry.has_bits_of_fixed;
+  std::optional<RecordOption> record;
+  if (!options.record_vectors.empty()) {
+    record = parse_record_option(options.record_vectors);
+    if (request.trace.timing_only())
+      throw InputError("--record-vectors", "a trace with values", "one whose model is only a shape");
+  }
   const std::unique_ptr<Backend> backend = entry.make(request.preset);
   if (options.timeline) record_timeline(*backend);
   OutputFolder out(options.out.empty() ? std::filesystem::path("out") / request.trace.name
                                        : std::filesystem::path(options.out));
 
-  const Report report = run(request, *backend);
+  UnitVectors asked;
+  std::unique_ptr<Backend> recorder;
+  if (record) recorder = std::make_unique<RecordingBackend>(*backend, record->layer, asked);
+  const Report report = run(request, recorder ? *recorder : *backend);
+  if (record) write_vectors(record->file, asked);
   clear_progress();
 
   // All texts are on the disk before the first takes its name.
@@ -72,6 +84,8 @@ void add_trace_command(CLI::App& app, int& code) {
   app.add_option("--out", options->out, "Folder for report.json and report.html; default out/<trace name>");
   app.add_flag("--timeline", options->timeline,
                "Also timeline.json, Chrome trace events (Perfetto reads them)");
+  app.add_option("--record-vectors", options->record_vectors,
+                 "LAYER=FILE: what this layer's unit is asked, in a safetensors file for unit --vectors");
   // This one comes before a command's own callback: options in front of its name would be read and ignored.
   app.parse_complete_callback([&app] {
     if (app.get_subcommands().empty()) return;

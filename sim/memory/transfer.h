@@ -7,12 +7,12 @@
 #include <systemc>
 #include <tlm>
 
+#include "sim/memory/cycle.h"
+
 namespace lawcat {
 
-/// Accelerator clock cycles since the simulation's start. One tick of sc_time is one cycle, so that time is
-/// exact whatever the clock; the physical time that SystemC would print is meaningless.
-using Cycle = std::int64_t;
-
+/// One tick of sc_time is one cycle, so that time is exact whatever the clock; the physical time that SystemC
+/// would print is meaningless.
 inline Cycle now_cycle() {
   return static_cast<Cycle>(sc_core::sc_time_stamp().value());
 }

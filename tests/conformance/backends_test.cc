@@ -3,6 +3,7 @@
 // bit for bit, final state included. Backends that this build lacks show up as skipped, by name.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -11,6 +12,9 @@
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
 #include "tests/conformance/cases.h"
+#ifdef LAWCAT_WITH_RTL
+#include "rtl/rtl_backend.h"
+#endif
 #ifdef LAWCAT_WITH_SYSTEMC
 #include "sim/systemc_backend.h"
 #endif
@@ -24,13 +28,14 @@ struct Outcome {
   std::vector<float> o;
   std::vector<double> state;
   UnitContext context;
+  Counters counters;
 };
 
 /// Runs the case in jobs that end at `cuts`; outputs start as NaN, so an element nobody wrote is seen.
 Outcome run(Backend& backend, const UnitVectors& x, const std::vector<int>& cuts = {}) {
   const std::vector<UnitWeights> layers{x.weights};
   const auto session = backend.open(x.shape, layers, 1);
-  Outcome outcome{std::vector<float>(x.q.size(), std::nanf("")), {}, {}};
+  Outcome outcome{std::vector<float>(x.q.size(), std::nanf("")), {}, {}, {}};
   int first = 0;
   for (const int cut : cuts) {
     if (cut <= first || cut >= x.tokens) continue;
@@ -40,6 +45,7 @@ Outcome run(Backend& backend, const UnitVectors& x, const std::vector<int>& cuts
   session->run(x.job(first, x.tokens - first, outcome.o));
   outcome.state = session->state(0);
   outcome.context = session->save(0);
+  outcome.counters = session->counters();
   return outcome;
 }
 
@@ -80,7 +86,7 @@ TEST_P(Presets, FixedStaysWithinItsBoundOfTheReference) {
 }
 
 TEST_P(Presets, FixedIsOneFunctionHoweverItIsComputed) {
-  const int tokens = std::min(x_.tokens, 300);  // the plain form is slow
+  const int tokens = std::min(x_.tokens, 600);  // the plain form is slow
   const std::vector<UnitWeights> layers{x_.weights};
   FixedUnit fast(preset_, x_.shape, layers), plain(preset_, x_.shape, layers, FixedForm::plain);
   std::vector<float> a(x_.q.size()), b(x_.q.size());
@@ -129,6 +135,85 @@ INSTANTIATE_TEST_SUITE_P(Cases, Presets,
                                           testing::ValuesIn(conformance::cases())),
                          [](const auto& param) {
                            return std::get<0>(param.param) + std::get<1>(param.param).name;
+                         });
+
+// RTL is built for presets as they are shipped, not for the widened ones above.
+#ifdef LAWCAT_WITH_RTL
+std::string why_no_rtl(const Preset& preset, const UnitShape& shape) {
+  const std::vector<std::string> built = rtl_presets();
+  if (std::find(built.begin(), built.end(), preset.name) == built.end())
+    return "preset " + preset.name + " is not Verilated in this build";
+  if (shape.head_dim > preset.engine.max_head_dim || shape.feature_dim > preset.engine.max_feature_dim)
+    return "preset " + preset.name + " has no room for this head";
+  return "";
+}
+
+std::vector<std::string> rtl_test_presets() {
+  return rtl_presets();
+}
+
+void expect_counters_of_fixed(const Counters& got, const Counters& fixed) {
+  for (const auto& [name, counter] : fixed.all()) EXPECT_EQ(got.value(name), counter.value) << name;
+}
+#else
+std::vector<std::string> rtl_test_presets() {
+  return {"nano", "edge"};
+}
+#endif
+
+class Rtl : public testing::TestWithParam<std::tuple<std::string, Case>> {
+ protected:
+  void SetUp() override {
+#ifdef LAWCAT_WITH_RTL
+    if (const std::string why = why_no_rtl(preset_, x_.shape); !why.empty()) GTEST_SKIP() << why;
+#else
+    GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+  }
+  Preset preset_ = load_preset(std::get<0>(GetParam()));
+  UnitVectors x_ = conformance::make(std::get<1>(GetParam()));
+};
+
+TEST_P(Rtl, RtlEqualsFixedBitForBit) {
+#ifdef LAWCAT_WITH_RTL
+  const Outcome fixed = run(*make_fixed_backend(preset_), x_);
+  const Outcome rtl = run(*make_rtl_backend(preset_), x_, {5, 64});
+  EXPECT_TRUE(same_bits(fixed.o, rtl.o));
+  EXPECT_TRUE(fixed.context == rtl.context);
+  expect_counters_of_fixed(rtl.counters, fixed.counters);
+  EXPECT_GT(rtl.counters.value("rtl.cycles"), 0);
+#endif
+}
+
+TEST_P(Rtl, RtlGoesOnFromASavedContextWhileItsStreamsAreHeldBack) {
+#ifdef LAWCAT_WITH_RTL
+  const int tokens = std::min(x_.tokens, 150), cut = tokens / 3;
+  const std::vector<UnitWeights> layers{x_.weights};
+  std::vector<float> expected(x_.q.size()), o(x_.q.size());
+  const auto fixed = make_fixed_backend(preset_)->open(x_.shape, layers, 1);
+  fixed->run(x_.job(0, tokens, expected));
+  // Two sessions on one tile; too few slots for all heads, where there are several.
+  const auto backend = make_rtl_backend(preset_, {.stall_seed = 7,
+                                                  .input_stall_percent = 40,
+                                                  .output_stall_percent = 40,
+                                                  .most_slots = std::max(1, x_.shape.heads - 1)});
+  const auto before = backend->open(x_.shape, layers, 1);
+  if (cut > 0) before->run(x_.job(0, cut, o));
+  const auto after = backend->open(x_.shape, layers, 1);
+  after->restore(0, before->save(0));
+  after->run(x_.job(cut, tokens - cut, o));
+  EXPECT_TRUE(same_bits(expected, o));
+  EXPECT_TRUE(fixed->save(0) == after->save(0));
+#endif
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Rtl,
+                         testing::Combine(testing::ValuesIn(rtl_test_presets()),
+                                          testing::ValuesIn(conformance::cases())),
+                         [](const auto& param) {
+                           std::string name = std::get<0>(param.param) + std::get<1>(param.param).name;
+                           std::erase(name, '-');
+                           return name;
                          });
 
 // The promise for long prompts: at 16,384 tokens the whole run and its last 1,024 tokens by themselves.
@@ -197,6 +282,53 @@ TEST(Edges, FixedCountsWhatItClips) {
   for (const float value : o) EXPECT_TRUE(std::isfinite(value));
 }
 
+TEST(Edges, RtlSwapsTheContextsOfLayersAndSessionsAndCountsWhatIsClipped) {
+#ifdef LAWCAT_WITH_RTL
+  const Preset preset = load_preset("nano");
+  UnitVectors x = random_vectors({3, 1, 64, 32}, 12, GateRegime::spiky, 1);
+  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+  x.v[3] = 100;
+  x.q[5] = -1e6F;
+  const std::vector<UnitWeights> layers{x.weights, x.weights, x.weights};
+  const auto backend = make_rtl_backend(preset, {.most_slots = 4});
+  const auto fixed_backend = make_fixed_backend(preset);
+  std::vector<std::unique_ptr<Session>> rtl, fixed;
+  for (int s = 0; s < 2; ++s) {
+    rtl.push_back(backend->open(x.shape, layers, 3));
+    fixed.push_back(fixed_backend->open(x.shape, layers, 3));
+  }
+  std::vector<float> got(x.q.size()), expected(x.q.size());
+  for (int first = 0; first < x.tokens; first += 4)
+    for (const std::size_t s : {0U, 1U})
+      for (int layer = 0; layer < 3; ++layer) {
+        const auto put = [&](Session& session, std::vector<float>& o) {
+          Job job = x.job(first, 4, o);
+          job.layer = layer;
+          session.run(job);
+        };
+        put(*rtl[s], got);
+        put(*fixed[s], expected);
+        ASSERT_TRUE(same_bits(got, expected))
+            << "session " << s << ", layer " << layer << ", token " << first;
+      }
+  for (const std::size_t s : {0U, 1U}) {
+    for (int layer = 0; layer < 3; ++layer) EXPECT_TRUE(rtl[s]->save(layer) == fixed[s]->save(layer));
+    expect_counters_of_fixed(rtl[s]->counters(), fixed[s]->counters());
+  }
+  EXPECT_GT(fixed[0]->counters().value("fixed.saturations.conv_query"), 0);
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
+TEST(Edges, RtlRefusesAPresetThatItWasNotBuiltFor) {
+#ifdef LAWCAT_WITH_RTL
+  EXPECT_THROW(make_rtl_backend(load_preset("edge", {"datapath.guard_bits=7"})), InputError);
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
 TEST(Edges, ALayerThatIsNotThereIsRefusedInASentence) {
   UnitVectors x = random_vectors({2, 2, 64, 32}, 3, GateRegime::plain, 1);
   const std::vector<UnitWeights> layers{x.weights};
@@ -208,6 +340,11 @@ TEST(Edges, ALayerThatIsNotThereIsRefusedInASentence) {
     EXPECT_THROW(make_reference_backend()->open(x.shape, layers, 1)->run(job), InputError);
 #ifdef LAWCAT_WITH_SYSTEMC
     EXPECT_THROW(make_systemc_backend(load_preset("edge"))->open(x.shape, layers, 1)->run(job), InputError);
+#endif
+#ifdef LAWCAT_WITH_RTL
+    if (why_no_rtl(load_preset("nano"), x.shape).empty()) {
+      EXPECT_THROW(make_rtl_backend(load_preset("nano"))->open(x.shape, layers, 1)->run(job), InputError);
+    }
 #endif
   }
 }
@@ -223,6 +360,10 @@ TEST(Edges, AnInputThatIsNotFiniteIsRefusedByAllBackends) {
     all.push_back(make_fixed_backend(load_preset("edge")));
 #ifdef LAWCAT_WITH_SYSTEMC
     all.push_back(make_systemc_backend(load_preset("edge")));
+#endif
+#ifdef LAWCAT_WITH_RTL
+    if (why_no_rtl(load_preset("nano"), {2, 2, 64, 32}).empty())
+      all.push_back(make_rtl_backend(load_preset("nano")));
 #endif
     return all;
   }();

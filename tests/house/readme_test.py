@@ -94,7 +94,7 @@ class Readme(unittest.TestCase):
         options = (SOURCE / "scripts/cmake/LawcatOptions.cmake").read_text()
         refused = re.search(r"foreach\(part ([A-Z ]+)\)\s+if\(LAWCAT_WITH_\$\{part\}\)\s+message\(FATAL", options)
         without = {f"LAWCAT_WITH_{part}" for part in refused[1].split()} if refused else set()
-        there = set(re.findall(r"^option\((LAWCAT_\w+)", options, re.MULTILINE)) - without
+        there = set(re.findall(r"^(?:option\(|set\((?=.*CACHE))(LAWCAT_\w+)", options, re.MULTILINE)) - without
         self.assertEqual(set(re.findall(r"^\| `(LAWCAT_\w+)`", README, re.MULTILINE)), there)
 
 

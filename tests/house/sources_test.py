@@ -42,7 +42,7 @@ class Folder(unittest.TestCase):
 
 class Includes(Folder):
     def copy_sources(self):
-        for top in ("hostlib", "sim", "tests"):
+        for top in ("hostlib", "rtl", "sim", "tests"):
             for file in (SOURCE / top).rglob("*"):
                 if file.suffix in (".h", ".cc"):
                     target = self.folder / file.relative_to(SOURCE)

@@ -178,6 +178,13 @@ class MainJob(Program):
         end = max(span["ts"] + span["dur"] for span in spans) * 1e-6
         self.assertLessEqual(end, report["latency"]["accelerator_s"] * 1.001)
 
+    def test_what_a_layer_is_asked_is_recorded_as_vectors(self):
+        self.run_program("--trace", self.small_trace(), "--backend", "fixed", "--record-vectors", "3=asked.safetensors")
+        latency = self.report("out/small")["latency"]
+        tokens = latency["prefill_tokens"] + latency["decode_steps"]
+        done = self.run_program("unit", "--vectors", "asked.safetensors", "--against", "reference")
+        self.assertIn(f"unit on fixed (edge): {tokens} tokens, heads 4/2 x 64, features 32\n", done.stdout)
+
     def test_gpu_figures_come_from_the_reference_file(self):
         trace = self.small_trace(gpu_reference="gpu.json")
         self.run_program("--trace", trace, "--out", "without")
@@ -269,7 +276,7 @@ class BadInput(Program):
     def test_names_that_do_not_exist(self):
         self.refused("absent", "--trace", "absent")
         self.refused("nosuch", "--trace", "passkey1k", "--preset", "nosuch")
-        self.refused("--backend: expected one of reference, fixed, systemc, got gpu",
+        self.refused("--backend: expected one of reference, fixed, systemc, rtl, got gpu",
                      "--trace", "passkey1k", "--backend", "gpu")
         self.refused("engine.wheels", "--trace", "passkey1k", "--set", "engine.wheels=4")
         self.refused("engine.count", "--trace", "passkey1k", "--set", "engine.count=none")
@@ -308,6 +315,13 @@ class BadInput(Program):
     def test_timeline_needs_time(self):
         self.refused("--timeline: expected a backend with time, got fixed",
                      "--trace", self.small_trace(), "--backend", "fixed", "--timeline")
+
+    def test_record_vectors(self):
+        record = ("--trace", self.small_trace(), "--backend", "fixed", "--record-vectors")
+        self.refused("expected LAYER=FILE, got asked", *record, "asked")
+        self.refused("expected LAYER=FILE, got 1=", *record, "1=")
+        self.refused("layer: expected 0 to 3, got 4", *record, "4=asked.safetensors")
+        self.refused("expected a trace with values", "--trace", self.small_timing_trace(), "--record-vectors", "0=a.safetensors")
 
     def test_vectors(self):
         good = system_vectors.unit_vectors(4)
@@ -518,6 +532,24 @@ class List(Program):
         out = self.run_program("list").stdout
         for name in ("passkey16k", "llama3.2-1b", "passkey-tiny", "edge", "reference", "fixed", "systemc"):
             self.assertRegex(out, rf"(?m)^  {re.escape(name)} ")
+
+    def test_calibrate_finds_no_difference_or_says_why_it_cannot_look(self):
+        arguments = ("calibrate", "--cases", "10", "--tokens", "3", "--json", "c.json")
+        available = re.findall(r"^  (systemc|rtl) .*; available$", self.run_program("list").stdout, re.MULTILINE)
+        if len(available) < 2:
+            self.refused("calibrate: not available", *arguments)
+            return
+        self.refused("nosuch", "calibrate", "--preset", "nosuch", "--json", "c.json")
+        self.refused("open for writing", "calibrate", "--json", ".")
+        printed = self.run_program(*arguments).stdout.splitlines()
+        self.assertEqual(len(printed), 1 + 10 + 2)
+        report = json.loads((self.folder / "c.json").read_text())
+        self.assertEqual((len(report["cases"]), report["passed"]), (10, True))
+        for case in report["cases"]:
+            for side in ("rtl", "model"):
+                for stage in case[side]["stages"].values():
+                    self.assertEqual(sum(stage.values()), case[side]["cycles"])
+            self.assertEqual(case["error_compute"] + case["error_stall"] + case["error_memory"], case["error_cycles"])
 
     def test_help_on_every_level_is_exit_0(self):
         for command in ([], ["eval"], ["unit"], ["logits"], ["list"]):

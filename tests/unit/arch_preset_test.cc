@@ -76,6 +76,17 @@ TEST(Presets, ImpossibleOnesAreRefusedInOneSentence) {
       {"datapath.state=bfp40e8", "width + guard_bits of at most 44"},
       {"datapath.conv=s24.24", "no more fraction bits"},
       {"datapath.guard_bits=1", "datapath.guard_bits"},
+      {"engine.state_lanes=48",
+       "preset edge, engine.state_lanes: expected a power of two of at least 1, got 48"},
+      {"engine.state_lanes=4", "engine.state_lanes: expected at least the 8 numbers of a beat, got 4"},
+      {"engine.state_lanes=1024", "engine.exp_lanes: expected a multiple of the 16 rows"},
+      {"engine.conv_lanes=2", "engine.conv_lanes: expected a power of two of at least 4, got 2"},
+      {"engine.conv_lanes=64", "engine.conv_lanes: expected at most 32, got 64"},
+      {"engine.feature_lanes=1", "engine.feature_lanes: expected a power of two of at least 2, got 1"},
+      {"engine.feature_lanes=1024", "engine.conv_lanes: expected at least 64"},
+      {"engine.feature_lanes=4", "engine.exp_lanes: expected at most 2, got 4"},
+      {"engine.gate_lanes=8", "engine.gate_lanes: expected at most engine.exp_lanes = 4, got 8"},
+      {"engine.normalise_lanes=16", "engine.normalise_lanes: expected at most 8, got 16"},
       {"datapath.state_rounding=up", "expected truncate, nearest_even, stochastic or error_feedback"},
   };
   for (const auto& [override_text, words] : cases)

@@ -46,6 +46,7 @@ TEST_F(Energy, AddsAndLookupsAreChargedByTheResult) {
   preset_.datapath.feature = Format::fixed(true, 20, 0);
   EXPECT_DOUBLE_EQ(nominal("feature_map.adds", 10, "feature_map"), 200 * entry("add"));
   EXPECT_DOUBLE_EQ(nominal("feature_map.lookups", 10, "feature_map"), 200 * entry("lookup"));
+  EXPECT_DOUBLE_EQ(nominal("row_prepare.adds", 10, "row_prepare"), 120 * entry("add"));
 }
 
 TEST_F(Energy, BitsAndBytesAreChargedByTheirBuffers) {
@@ -64,11 +65,16 @@ TEST_F(Energy, BitsAndBytesAreChargedByTheirBuffers) {
 }
 
 TEST_F(Energy, BusyStagesPayForTheirClock) {
-  preset_.engine.normalise_lanes = 3;
+  preset_.engine.normalise_lanes = 4;
   preset_.datapath.output = Format::fixed(true, 10, 0);
   preset_.datapath.probability = Format::fixed(false, 6, 0);
   EXPECT_DOUBLE_EQ(nominal("normalise.busy_cycles", 7, "clock", "cycles"),
-                   7 * 3 * (10 + 6 + 10) * entry("clock"));
+                   7 * 4 * (10 + 6 + 10) * entry("clock"));
+  // Two scalars of 12 bits a row, from two each, on 4 lanes; beats of 8 numbers of 16 bits, three registers
+  // each.
+  EXPECT_DOUBLE_EQ(nominal("row_prepare.busy_cycles", 7, "clock", "cycles"), 7 * 8 * 36 * entry("clock"));
+  EXPECT_DOUBLE_EQ(nominal("unpack.busy_cycles", 7, "clock", "cycles"), 7 * 8 * 48 * entry("clock"));
+  EXPECT_DOUBLE_EQ(nominal("pack.busy_cycles", 7, "clock", "cycles"), 7 * 8 * 48 * entry("clock"));
 }
 
 TEST_F(Energy, LeakageGrowsWithTime) {
@@ -119,8 +125,8 @@ TEST(EnergyTable, CoversEveryShippedPreset) {
   for (const std::string& name : preset_names()) {
     const Preset preset = load_preset(name);
     Counters counters;
-    for (const char* stage :
-         {"convolution", "feature_map", "dual_softmax", "gate", "state_update", "normalise"})
+    for (const char* stage : {"unpack", "convolution", "feature_map", "dual_softmax", "gate", "row_prepare",
+                              "state_update", "normalise", "pack"})
       for (const char* event : {".multiplies", ".adds", ".lookups"})
         counters.add(stage + std::string(event), "events", 1);
     counters.add("dram.read_bytes", "bytes", 1);

@@ -9,33 +9,52 @@
 namespace lawcat {
 namespace {
 
-TEST(StageTiming, FollowsTheFormulasForLlama1B) {
-  Preset::Engine engine;
-  engine.state_lanes = 64;
-  engine.conv_lanes = 8;
-  engine.feature_lanes = 64;
-  engine.exp_lanes = 2;
-  engine.gate_lanes = 1;
-  engine.normalise_lanes = 1;
-  const auto timing = stage_timing(engine, 64, 32);
-  const auto at = [&](Stage stage) { return timing[static_cast<std::size_t>(stage)]; };
-  EXPECT_EQ(at(Stage::convolution), (StageTiming{64, 5}));            // 512 / 8; 3 + 2
-  EXPECT_EQ(at(Stage::feature_map), (StageTiming{64, 10}));           // 4096 / 64; 4 + 6
-  EXPECT_EQ(at(Stage::dual_softmax), (StageTiming{64, 5 + 9 + 16}));  // 128 / 2
-  EXPECT_EQ(at(Stage::gate), (StageTiming{64, 5}));
-  EXPECT_EQ(at(Stage::state_update), (StageTiming{65, 6}));  // 64 * 65 / 64; one row a cycle
-  EXPECT_EQ(at(Stage::normalise), (StageTiming{64, 6}));
-  EXPECT_EQ(at(Stage::normalise).latency(), 70);
+Preset preset_of(const std::string& name, const std::vector<std::string>& overrides = {}) {
+  return load_preset(name, overrides);
 }
 
-TEST(StageTiming, RoundsPartOfACycleUp) {
-  Preset::Engine engine;
-  engine.conv_lanes = 3;
-  engine.state_lanes = 100;
-  const auto timing = stage_timing(engine, 16, 8);
-  EXPECT_EQ(timing[0], (StageTiming{43, 5}));  // 128 / 3; 3 + clog2(3)
-  EXPECT_EQ(timing[static_cast<std::size_t>(Stage::state_update)],
-            (StageTiming{3, 6 + 3}));  // 272 / 100; 7 rows
+using Timings = std::array<StageTiming, kStageCount>;
+
+TEST(StageTiming, FollowsTheFormulasForLlama1BOnEdge) {
+  // Lanes: 64 state, 4 channels, feature map 32 x 1, 4 exponentials, 2 gates, 2 outputs; beats of 8.
+  EXPECT_EQ(stage_timing(TileLayout(preset_of("edge")), 64, 32), (Timings{{{8, 1},
+                                                                           {32, 9},           // 2 * 64 / 4
+                                                                           {64, 8 + 8 + 2},   // drain 32 / 4
+                                                                           {32, 35 + 2 + 8},  // n = 8
+                                                                           {32, 18},
+                                                                           {35, 5},  // 4 * 8 + 3
+                                                                           {64, 13},
+                                                                           {32, 13},
+                                                                           {8, 2}}}));
+  EXPECT_EQ(stage_timing(TileLayout(preset_of("edge")), 64, 32)[0].latency(), 9);
+}
+
+TEST(StageTiming, FollowsTheFormulasForMistralOnEdgeMax) {
+  // 2 rows of 64, 8 channels, feature map 32 x 2, 8 exponentials, 4 gates, 4 outputs; D = 128, F = 64.
+  EXPECT_EQ(stage_timing(TileLayout(preset_of("edge-max")), 128, 64),
+            (Timings{{{16, 1},
+                      {32, 9},
+                      {128, 8 + 1 + 4 + 3},  // 2 slices of 64
+                      {32, 35 + 3 + 8},
+                      {32, 18},
+                      {37, 5},    // two levels
+                      {128, 13},  // 2 segments, 64 pairs of rows
+                      {32, 13},
+                      {16, 2}}}));
+}
+
+TEST(StageTiming, HasFloorsAndRoundsPartsUp) {
+  const auto edge = stage_timing(TileLayout(preset_of("edge")), 5, 3);
+  EXPECT_EQ(edge, (Timings{{{1, 1}, {4, 9}, {11, 18}, {4, 38}, {4, 18}, {7, 5}, {6, 13}, {3, 13}, {1, 2}}}));
+}
+
+TEST(TileLayout, TakesTheShareOfTheInterconnectThatATileCanUse) {
+  EXPECT_EQ(TileLayout(preset_of("edge")).stream_width, 128);
+  EXPECT_EQ(TileLayout(preset_of("edge", {"engine.count=1"})).stream_width, 1024);  // a segment of 64
+  EXPECT_EQ(TileLayout(preset_of("edge", {"engine.count=3"})).stream_width, 256);
+  EXPECT_EQ(TileLayout(preset_of("nano", {"engine.count=2"})).stream_width, 128);  // a header
+  EXPECT_EQ(TileLayout(preset_of("nano", {"memory.bus_bytes_per_cycle=1024"})).stream_width, 16 * 16);
+  EXPECT_EQ(TileLayout(preset_of("precise")).elements(), 4);
 }
 
 TEST(DistributeHeads, GivesWholeGroupsWhenTheyDivideEvenly) {
@@ -84,17 +103,16 @@ TEST(ContextBits, CountExponentsAndResidues) {
   EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * 65 * 32);
 }
 
-TEST(TokenBytes, RoundEachPartToBytesAndBursts) {
-  Datapath datapath;
-  datapath.query_key = Format::fixed(true, 12, 9);
-  datapath.value = Format::fixed(true, 10, 9);
-  datapath.gate_logit = Format::fixed(true, 9, 5);
-  datapath.output = Format::fixed(true, 16, 9);
-  // q 2*5*12 = 120 bits, k 60, v 50, gk 6*9 = 54
-  EXPECT_EQ(input_token_bytes(datapath, 2, 1, 5, 3), 15 + 8 + 7 + 7);
-  EXPECT_EQ(input_token_bytes(datapath, 2, 1, 5, 3, 8), 16 + 8 + 8 + 8);
-  EXPECT_EQ(output_token_bytes(datapath, 2, 5), 20);
-  EXPECT_EQ(output_token_bytes(datapath, 2, 5, 64), 64);
+TEST(TokenBytes, ArePacketsInWholeBeats) {
+  // Beats of 16 bytes; s12 values take 16 bits as the others do. D = 20 are 3 beats, F = 5 one.
+  const TileLayout edge(preset_of("edge"));
+  EXPECT_EQ(packet_beats(edge, 20, 5).input(4), 1 + 3 + 3 + 1 + 1 + 3 + 3 * 3);
+  EXPECT_EQ(packet_beats(edge, 20, 5).output(4), 1 + 4 * 3);
+  EXPECT_EQ(input_token_bytes(edge, 4, 1, 1, 20, 5), 16 * 21);
+  EXPECT_EQ(input_token_bytes(edge, 8, 2, 3, 20, 5), 16 * (3 + 2 * 8 + 8 * 3));
+  EXPECT_EQ(input_token_bytes(edge, 4, 1, 1, 20, 5, 64), 6 * 64);
+  EXPECT_EQ(output_token_bytes(edge, 8, 3, 20), 16 * (3 + 8 * 3));
+  EXPECT_EQ(output_token_bytes(edge, 8, 3, 20, 64), 7 * 64);
 }
 
 TEST(Bottleneck, NamesTheBusiestUnitAndSaysWhenNoneBinds) {
@@ -121,7 +139,7 @@ TEST(Bottleneck, NamesTheBusiestUnitAndSaysWhenNoneBinds) {
   counters["dram.read_bytes"] = counters["dram.write_bytes"] = 1000;
   counters["dma.state_read_bytes"] = 500;
   EXPECT_NE(find_bottleneck(read).reason.find("swapped states are 25 % of DRAM's bytes"), std::string::npos);
-  EXPECT_EQ(utilization(read).size(), 9U);
+  EXPECT_EQ(utilization(read).size(), 12U);
 }
 
 }  // namespace

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sends the answers.
+#pragma once
+
+#include "sim/accelerator/pipeline_stage.h"
+
+namespace lawcat {
+
+/// In: o, [D], of every head. Out: one beat per cycle: the packet's header, then the heads' outputs.
+class Pack : public PipelineStage {
+ public:
+  Pack(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::pack, tile) {}
+};
+
+}  // namespace lawcat
