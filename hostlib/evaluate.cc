@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <utility>
 
 #include "hostlib/io/error.h"
 #include "hostlib/model/generate.h"
-#include "hostlib/model/session.h"
 #include "hostlib/model/tokenizer.h"
 #include "hostlib/run.h"
 #include "hostlib/trace/passkey.h"
@@ -36,16 +36,17 @@ PasskeySpec spec_of(const EvalRequest& request, int tokens, int index) {
 }
 
 EvalSample run_sample(const PasskeySpec& spec, const Model& model, const Tokenizer& tokenizer,
-                      Backend& backend) {
+                      Backend& backend, ModelHost& host, bool host_has_unit) {
   const PasskeyPrompt prompt = make_passkey(spec);
   std::vector<int> tokens;
   if (model.config().bos_token) tokens.push_back(*model.config().bos_token);
   const std::vector<int> words = tokenizer.encode(prompt.text);
   tokens.insert(tokens.end(), words.begin(), words.end());
-  ModelSession session(
-      model, model.is_lawcat() ? backend.open(model.unit_shape(), model.unit_weights(), model.config().layers)
-                               : nullptr);
-  const std::string got = tokenizer.decode(generate(session, tokens, kAnswerTokens));
+  std::unique_ptr<Session> unit;
+  if (model.is_lawcat() && !host_has_unit)
+    unit = backend.open(model.unit_shape(), model.unit_weights(), model.config().layers);
+  const std::unique_ptr<ModelRunner> runner = host.open(std::move(unit));
+  const std::string got = tokenizer.decode(generate(*runner, tokens, kAnswerTokens));
   return {.tokens = spec.tokens,
           .index = spec.index,
           .depth = prompt.depth,
@@ -60,6 +61,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
   const Model model = Model::load(folder);
   if (!model.has_weights()) throw InputError("model " + model.config().name, "weights", "only a shape");
   const Tokenizer tokenizer = Tokenizer::load(folder);
+  const std::unique_ptr<ModelHost> host = request.host.make(model);
   const int per_length = request.samples;
   const int count = per_length * static_cast<int>(request.lengths.size());
   for (const int tokens : request.lengths) make_passkey(spec_of(request, tokens, 0));
@@ -87,7 +89,8 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
     try {
       const int tokens = request.lengths[static_cast<std::size_t>(sample / per_length)];
       result.samples[static_cast<std::size_t>(sample)] =
-          run_sample(spec_of(request, tokens, sample % per_length), model, tokenizer, backend);
+          run_sample(spec_of(request, tokens, sample % per_length), model, tokenizer, backend, *host,
+                     request.host.has_unit);
 #pragma omp critical(lawcat_eval)
       if (++done; request.progress) request.progress("samples", done, count);
     } catch (...) {

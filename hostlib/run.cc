@@ -3,20 +3,19 @@
 #include "hostlib/run.h"
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <memory>
+#include <utility>
 
 #include "hostlib/arch/energy_table.h"
 #include "hostlib/arch/timing.h"
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
+#include "hostlib/io/file.h"
 #include "hostlib/io/interrupt.h"
-#include "hostlib/model/session.h"
 #include "hostlib/model/tokenizer.h"
 #include "hostlib/observed_session.h"
 #include "hostlib/report/comparing_session.h"
@@ -34,17 +33,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Value of `key` in a file of "key : value" lines; empty when there is none.
-std::string field_of(const char* file, std::string_view key) {
-  std::ifstream in(file);
-  for (std::string line; std::getline(in, line);) {
-    if (!line.starts_with(key)) continue;
-    const std::size_t value = line.find_first_not_of(" \t", line.find(':') + 1);
-    return value == std::string::npos ? "" : line.substr(value);
-  }
-  return "";
 }
 
 Figure peak_memory_mib() {
@@ -109,13 +97,20 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
   const int last = std::min(kTop1Tokens, static_cast<int>(prompt.size()));
   work.prefill_tokens = static_cast<int>(prompt.size());
 
+  const std::unique_ptr<ModelHost> host = request.host.make(model);
+  report.host = host->description();
+
   // The backend's session innermost; around it what it is held to.
   Comparison bits;
   Comparison errors;
   double backend_s = 0;
-  const Observer observer{request.progress, "prompt", work.layers - 1, work.prefill_tokens};
-  std::unique_ptr<Session> unit = std::make_unique<ObservedSession>(
-      backend.open(work.shape, model.unit_weights(), work.layers), observer, &backend_s);
+  const auto open = [&](Backend& of, const char* what, double* seconds) {
+    return std::make_unique<ObservedSession>(
+        of.open(work.shape, model.unit_weights(), work.layers),
+        Observer{request.progress, what, work.layers - 1, work.prefill_tokens}, seconds);
+  };
+  std::unique_ptr<Session> unit = open(backend, request.host.has_unit ? "numerics" : "prompt",
+                                       request.host.has_unit ? nullptr : &backend_s);
   ComparingSession* verifier = nullptr;
   if (request.verify_against_fixed) {
     const std::unique_ptr<Backend> fixed = make_fixed_backend(request.preset);
@@ -132,22 +127,30 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
                                               reference->open(work.shape, model.unit_weights(), work.layers),
                                               false, errors);
 
-  ModelSession session(model, std::move(unit));
-  const std::vector<float> logits = session.forward(prompt, last, kBlockTokens);
+  // A host with the unit in it hands no jobs out: what they are compared in is a run of its own, not timed.
+  std::optional<int> block_tokens = kBlockTokens;
+  std::unique_ptr<ModelRunner> compared;
+  if (request.host.has_unit) {
+    compared = host->open(std::move(unit));
+    compared->forward(prompt, 0, kBlockTokens);
+    block_tokens.reset();
+  }
+  const std::unique_ptr<ModelRunner> session = host->open(std::move(unit));
+  const std::vector<float> logits = session->forward(prompt, last, block_tokens);
   const std::vector<int> next = likeliest_rows(logits, vocab);
-  work.prefill_host_s = session.host_seconds();
-  work.prefill_cycles = session.unit()->counters().value("unit.cycles");
+  work.prefill_host_s = session->host_seconds();
+  work.prefill_cycles = session->counters().value("unit.cycles");
 
   std::vector<int> answer;
   for (int token = next.back(); static_cast<int>(answer.size()) < request.trace.decode_tokens;) {
     answer.push_back(token);
     if (static_cast<int>(answer.size()) == request.trace.decode_tokens) break;
-    token = likeliest(session.forward({&answer.back(), 1}, 1));
+    token = likeliest(session->forward({&answer.back(), 1}, 1));
     ++work.decode_steps;
   }
-  work.decode_host_s = session.host_seconds() - work.prefill_host_s;
+  work.decode_host_s = session->host_seconds() - work.prefill_host_s;
   work.backend_s = backend_s;
-  report.counters = session.unit()->counters();
+  report.counters = session->counters();
 
   if (!answer.empty()) report.answer.got = tokenizer.decode(answer);
   if (report.answer.expected && report.answer.got)
@@ -172,11 +175,8 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
   }
   report.numerics.against = "reference";
   report.numerics.layers = errors.layers;
-  const Observer second{request.progress, "reference", work.layers - 1, work.prefill_tokens};
-  ModelSession expected(
-      model, std::make_unique<ObservedSession>(reference->open(work.shape, model.unit_weights(), work.layers),
-                                               second, nullptr));
-  const std::vector<int> likely = likeliest_rows(expected.forward(prompt, last, kBlockTokens), vocab);
+  const std::unique_ptr<ModelRunner> expected = host->open(open(*reference, "reference", nullptr));
+  const std::vector<int> likely = likeliest_rows(expected->forward(prompt, last, kBlockTokens), vocab);
   int same = 0;
   for (std::size_t i = 0; i < next.size(); ++i) same += likely[i] == next[i];
   report.numerics.top1_agreement = static_cast<double>(same) / static_cast<double>(next.size());
@@ -280,21 +280,25 @@ void fill_gpu(const std::optional<GpuReference>& gpu, const Work& work, Report& 
   if (!gpu) {
     l.gpu_s = report.energy.gpu_j = Figure::none(report.provenance.gpu_reference_reason);
   } else {
-    const GpuReference::Measurement* prefill = gpu->find(work.shape, "prefill", work.prefill_tokens);
-    const GpuReference::Measurement* decode = gpu->find(work.shape, "decode", work.prefill_tokens);
+    const auto prefill = gpu->find(work.shape, "prefill", work.prefill_tokens);
+    const auto decode = gpu->find(work.shape, "decode", work.prefill_tokens);
     const std::string lacks = "the GPU reference has no measurement of this shape: ";
     if (!prefill) {
-      l.gpu_s = Figure::none(fmt::format("{}prefill within 2 % of {} tokens", lacks, work.prefill_tokens));
+      l.gpu_s = Figure::none(
+          fmt::format("{}prefill of {} tokens or of fewer and more", lacks, work.prefill_tokens));
     } else if (!decode && work.decode_steps > 0) {
       l.gpu_s = Figure::none(lacks + "decode");
     } else {
       const double steps = work.decode_steps;
-      l.gpu_s = work.layers * (prefill->median_s + (steps > 0 ? steps * decode->median_s : 0));
+      l.gpu_s = work.layers * (prefill->seconds + (steps > 0 ? steps * decode->seconds : 0));
+      l.gpu_s_source = prefill->source;
       if (prefill->energy_j && (steps == 0 || decode->energy_j))
         report.energy.gpu_j =
             work.layers * (*prefill->energy_j + (steps > 0 ? steps * *decode->energy_j : 0));
       else
-        report.energy.gpu_j = Figure::none("the GPU reference has no energy for these calls");
+        report.energy.gpu_j = Figure::none(gpu->energy_reason.empty()
+                                               ? "the GPU reference has no energy for these calls"
+                                               : "the GPU reference has no energy: " + gpu->energy_reason);
     }
     if (!l.gpu_s.value) report.energy.gpu_j = l.gpu_s;
   }
@@ -318,6 +322,14 @@ void fill_saturations(Report& report) {
 }
 
 }  // namespace
+
+int prompt_tokens(const Trace& trace) {
+  if (trace.timing_only()) return *trace.prefill_tokens;
+  const Model model = Model::load(find_model(trace.model));
+  const Tokenizer tokenizer = Tokenizer::load(find_model(trace.model));
+  Report unused;
+  return static_cast<int>(prompt_of(trace, model, &tokenizer, unused).size());
+}
 
 Report run(const RunRequest& request, Backend& backend) {
   const Clock::time_point start = Clock::now();
@@ -360,9 +372,6 @@ Report run(const RunRequest& request, Backend& backend) {
     run_timing_only(request, model, backend, report, work);
   } else {
     report.latency.host_s_source = "measured";
-    const std::string processor = field_of("/proc/cpuinfo", "model name");
-    report.host = fmt::format("this machine: {}, {} threads",
-                              processor.empty() ? "unnamed processor" : processor, omp_get_max_threads());
     run_with_weights(request, model, backend, report, work);
   }
 

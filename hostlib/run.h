@@ -13,7 +13,7 @@
 
 #include "hostlib/arch/preset.h"
 #include "hostlib/backend/backend.h"
-#include "hostlib/model/model.h"
+#include "hostlib/model/runner.h"
 #include "hostlib/report/error_meter.h"
 #include "hostlib/report/report.h"
 #include "hostlib/trace/score.h"
@@ -25,18 +25,31 @@ namespace lawcat {
 /// Called now and then from one thread at a time: what is being done, and how much of it.
 using Progress = std::function<void(std::string_view what, std::int64_t done, std::int64_t total)>;
 
+/// What computes the model outside the unit.
+struct HostChoice {
+  MakeHost make = make_cpu_host;
+  /// The host has the backend's unit itself: LAWCAT models run on it whole, without jobs. A backend is still
+  /// given: what a run verifies and compares goes through it.
+  bool has_unit = false;
+};
+
 struct RunRequest {
   Trace trace;
   Preset preset;
   bool verify_against_fixed = false;  ///< the backend promises the bits of `fixed`: hold it to them
   std::string commit;                 ///< of the program, for the report
   Progress progress;                  ///< may be empty
+  HostChoice host = {};
 };
 
 /// The main job: the trace's prompt through its model with the unit on `backend`, then the answer token by
 /// token. With weights every unit job also runs on the float64 reference with the same inputs, and the prompt
-/// once more through a model whose unit is the reference. Throws InputError.
+/// once more through a model whose unit is the reference; where the host has the unit itself, these are runs
+/// of their own behind the one that is timed. Throws InputError.
 Report run(const RunRequest& request, Backend& backend);
+
+/// Tokens of the prompt that run() feeds for this trace. Throws InputError.
+int prompt_tokens(const Trace& trace);
 
 struct EvalRequest {
   std::vector<int> lengths;  ///< prompt lengths in tokens
@@ -44,8 +57,10 @@ struct EvalRequest {
   std::uint64_t seed = 0;
   std::vector<double> depths;  ///< taken in turn; empty: drawn, one from each of `samples` equal ranges
   double noise = 0;
-  bool parallel = true;  ///< samples over cores, each with its own session
+  bool parallel =
+      true;  ///< samples over cores, each with its own session; only for backends and hosts that can
   Progress progress;
+  HostChoice host = {};
 };
 
 struct EvalSample {
@@ -99,6 +114,6 @@ UnitComparison compare(const UnitVectors& vectors, const UnitResult& expected, c
 
 /// Logits [last, vocab] of the whole model on the given tokens. Throws InputError.
 std::vector<float> run_logits(const Model& model, std::span<const int> tokens, int last, Backend& backend,
-                              const Progress& progress = {});
+                              const Progress& progress = {}, const HostChoice& host = {});
 
 }  // namespace lawcat

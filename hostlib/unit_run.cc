@@ -2,9 +2,9 @@
 // The bare unit on vectors, the comparison of two results, and the bare logits.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "hostlib/io/interrupt.h"
-#include "hostlib/model/session.h"
 #include "hostlib/observed_session.h"
 #include "hostlib/run.h"
 
@@ -65,16 +65,16 @@ UnitComparison compare(const UnitVectors& vectors, const UnitResult& expected, c
 }
 
 std::vector<float> run_logits(const Model& model, std::span<const int> tokens, int last, Backend& backend,
-                              const Progress& progress) {
+                              const Progress& progress, const HostChoice& choice) {
+  const std::unique_ptr<ModelHost> host = choice.make(model);
   std::unique_ptr<Session> unit;
-  if (model.is_lawcat()) {
+  if (model.is_lawcat() && !choice.has_unit) {
     const int layers = model.config().layers;
     const Observer observer{progress, "tokens", layers - 1, static_cast<std::int64_t>(tokens.size())};
     unit = std::make_unique<ObservedSession>(backend.open(model.unit_shape(), model.unit_weights(), layers),
                                              observer, nullptr);
   }
-  ModelSession session(model, std::move(unit));
-  return session.forward(tokens, last);
+  return host->open(std::move(unit))->forward(tokens, last);
 }
 
 }  // namespace lawcat

@@ -27,15 +27,30 @@ TABLE = {
     "sim/accelerator/**": [IO, ARCH, BACKEND, NUMERICS, "sim/memory/**"],
     "sim/*": [IO, ARCH, BACKEND, NUMERICS, "sim/accelerator/**", "sim/memory/**", "rtl/*"],
     "sim/cli/**": [IO, "hostlib/run.h", "hostlib/arch/preset.h", "hostlib/backend/diagnose.h",
-                   "hostlib/backend/fixed.h", "hostlib/backend/reference.h", "hostlib/report/timeline.h",
-                   "hostlib/trace/random_vectors.h", "rtl/rtl_backend.h", "sim/calibrate.h", "sim/platform_tiles.h",
+                   "hostlib/backend/fixed.h", "hostlib/backend/reference.h", "hostlib/report/gpu_reference.h",
+                   "hostlib/report/timeline.h", "hostlib/trace/random_vectors.h", "kernels/cuda_backend.h",
+                   "kernels/cuda_model.h", "kernels/measure/measure.h",
+                   "rtl/rtl_backend.h", "sim/calibrate.h", "sim/platform_tiles.h",
                    "sim/systemc_backend.h"],
     "rtl/bench/vectors_main.cc": [IO, ARCH, BACKEND, "hostlib/trace/**", "rtl/bench/**"],
     "rtl/bench/**": [IO, ARCH, BACKEND, NUMERICS, "hostlib/trace/random_vectors.h", "hostlib/trace/vectors.h"],
     "rtl/*": [IO, ARCH, BACKEND, "rtl/bench/**"],
+    "kernels/attention/**": [IO, NUMERICS, *QUESTION, "kernels/device.h"],
+    # Dense work and softmax attention know pointers and shapes only; the network around the unit is a room of its own,
+    # as it alone needs to know models.
+    "kernels/dense/**": ["kernels/device.h"],
+    "kernels/softmax/**": ["kernels/device.h"],
+    "kernels/model/**": [IO, *QUESTION, "hostlib/ops/**", "hostlib/model/**", "kernels/attention/**", "kernels/dense/**",
+                         "kernels/softmax/**", "kernels/cuda_model.h", "kernels/device.h"],
+    # What is measured ends up in a GPU reference file, on random vectors and seeded models: it uses the kernels' doors
+    # and these of the trunk, and only the command line uses it.
+    "kernels/measure/**": [IO, *QUESTION, "hostlib/model/config.h", "hostlib/report/gpu_reference.h",
+                           "hostlib/trace/random_vectors.h", "kernels/attention/attention.h", "kernels/cuda_model.h",
+                           "kernels/device.h"],
+    "kernels/*": [IO, NUMERICS, ARCH, BACKEND, "hostlib/ops/**", "hostlib/model/runner.h", "kernels/attention/**"],
     "scripts/cmake/**": [],
     "scripts/*": [],
-    "tests/**": ["hostlib/**", "rtl/*", "rtl/bench/**", "sim/*", "sim/accelerator/**", "sim/memory/**"],
+    "tests/**": ["hostlib/**", "kernels/**", "rtl/*", "rtl/bench/**", "sim/*", "sim/accelerator/**", "sim/memory/**"],
 }
 
 SUFFIXES = {".h", ".hpp", ".cuh", ".c", ".cc", ".cpp", ".cxx", ".cu"}

@@ -16,6 +16,10 @@ std::filesystem::path data_root();
 /// Whole file as text. Throws InputError when missing, a folder, or unreadable.
 std::string read_file(const std::filesystem::path& file);
 
+/// Value of `key` in a file of "key : value" lines, as those that the system describes itself in; empty when
+/// there is no such line or file.
+std::string field_of(const std::filesystem::path& file, std::string_view key);
+
 /// A file mapped read-only; pages come in as they are touched.
 class MappedFile {
  public:

@@ -60,8 +60,9 @@ std::int64_t byte_count(DType dtype, const std::vector<std::int64_t>& shape, con
   return bytes;
 }
 
-/// Tensors of one file, validated.
-std::map<std::string, TensorView> read_header(const fs::path& file, std::span<const std::byte> bytes) {
+/// Tensors of one file, validated; its metadata goes to `metadata`.
+std::map<std::string, TensorView> read_header(const fs::path& file, std::span<const std::byte> bytes,
+                                              std::map<std::string, std::string>& metadata) {
   const std::string place = file.string();
   std::uint64_t length = 0;
   if (bytes.size() < sizeof length)
@@ -78,7 +79,12 @@ std::map<std::string, TensorView> read_header(const fs::path& file, std::span<co
   std::map<std::string, TensorView> tensors;
   std::vector<std::pair<std::array<std::int64_t, 2>, std::string>> extents;
   for (const auto& [name, value] : header.items()) {
-    if (name == "__metadata__") continue;
+    if (name == "__metadata__") {
+      StrictObject(value, place + ": __metadata__");
+      for (const auto& [key, word] : value.items())
+        if (word.is_string()) metadata[key] = word.get<std::string>();
+      continue;
+    }
     StrictObject entry(value, place + ": tensor " + name);
     TensorView view;
     view.place = place + ": tensor " + name;
@@ -215,7 +221,8 @@ SafeTensors SafeTensors::open(const fs::path& path) {
   result.place_ = path.string();
   const auto open_file = [&](const fs::path& file) {
     result.files_.push_back(std::make_shared<MappedFile>(file));
-    return read_header(file, result.files_.back()->bytes());
+    result.metadata_.clear();
+    return read_header(file, result.files_.back()->bytes(), result.metadata_);
   };
   std::error_code unreadable;  // left to open_file() to report
   if (!fs::is_directory(path, unreadable)) {
@@ -250,6 +257,7 @@ SafeTensors SafeTensors::open(const fs::path& path) {
       throw InputError(weight_map.place(name), "this tensor in " + shard, "a shard without it");
     result.tensors_.insert(*found);
   }
+  result.metadata_.clear();
   return result;
 }
 

@@ -45,10 +45,13 @@ class SafeTensors {
   /// As at(), and throws InputError unless the shape is `shape`.
   const TensorView& at(const std::string& name, const std::vector<std::int64_t>& shape) const;
   const std::map<std::string, TensorView>& all() const { return tensors_; }
+  /// `__metadata__` of a single file; empty when it has none, and for a folder.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   std::vector<std::shared_ptr<MappedFile>> files_;
   std::map<std::string, TensorView> tensors_;
+  std::map<std::string, std::string> metadata_;
   std::string place_;
 };
 

@@ -43,7 +43,7 @@ int choose_token(std::span<const float> logits, const Sampling& sampling, std::m
   return order[choice];
 }
 
-std::vector<int> generate(ModelSession& session, std::span<const int> prompt, int count,
+std::vector<int> generate(ModelRunner& session, std::span<const int> prompt, int count,
                           const Sampling& sampling, std::optional<int> eos) {
   validate(sampling);
   if (prompt.empty()) throw InputError("prompt", "at least one token", "none");

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "hostlib/model/session.h"
+#include "hostlib/model/runner.h"
 
 namespace lawcat {
 
@@ -27,7 +27,7 @@ int choose_token(std::span<const float> logits, const Sampling& sampling, std::m
 
 /// Feeds `prompt`, then chooses up to `count` tokens, each but the last fed back. Stops after `eos`, which is
 /// then the last element. The same seed gives the same tokens. Throws InputError on an empty prompt.
-std::vector<int> generate(ModelSession& session, std::span<const int> prompt, int count,
+std::vector<int> generate(ModelRunner& session, std::span<const int> prompt, int count,
                           const Sampling& sampling = {}, std::optional<int> eos = {});
 
 }  // namespace lawcat

@@ -14,6 +14,8 @@
 namespace lawcat {
 namespace {
 
+constexpr int kBlockTokens = 1024;
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -21,7 +23,8 @@ double now() {
 }  // namespace
 
 ModelSession::ModelSession(const Model& model, std::unique_ptr<Session> unit)
-    : model_(&model),
+    : ModelRunner(model.config()),
+      model_(&model),
       unit_(std::move(unit)),
       rope_(model.config().head_dim, model.config().rope_theta, model.config().rope_scaling) {
   const ModelConfig& c = model.config();
@@ -33,18 +36,10 @@ ModelSession::ModelSession(const Model& model, std::unique_ptr<Session> unit)
     attention_.assign(c.layers, SoftmaxAttention(c.heads, c.kv_heads, c.head_dim, c.sliding_window));
 }
 
-std::vector<float> ModelSession::forward(std::span<const int> tokens, int last, int block_tokens) {
+std::vector<float> ModelSession::feed(std::span<const int> tokens, int last, std::optional<int> most) {
   const ModelConfig& c = model_->config();
   const std::int64_t count = std::ssize(tokens);
-  if (last < 0 || last > count)
-    throw InputError("logits asked for", fmt::format("0 to {} tokens", count), fmt::format("{}", last));
-  if (block_tokens < 1) throw InputError("block_tokens", "at least 1", fmt::format("{}", block_tokens));
-  const auto bad =
-      std::find_if(tokens.begin(), tokens.end(), [&](int id) { return id < 0 || id >= c.vocab_size; });
-  if (bad != tokens.end())
-    throw InputError(fmt::format("token {} of the input", bad - tokens.begin()),
-                     fmt::format("an id below {}", c.vocab_size), fmt::format("{}", *bad));
-
+  const int block_tokens = most.value_or(kBlockTokens);
   const double start = now();
   const double unit_before = unit_seconds_;
   for (SoftmaxAttention& attention : attention_) attention.reserve(count);

@@ -129,7 +129,8 @@ std::string to_html(const Report& report) {
               {"host (" + l.host_s_source + ")", or_reason(l.host_s, "s")},
               {"prefill", or_reason(l.prefill_s, "s")},
               {"decode, a token", or_reason(l.decode_s_per_token, "s")},
-              {"GPU, the unit's work", or_reason(l.gpu_s, "s")},
+              {l.gpu_s.value ? "GPU, the unit's work (" + l.gpu_s_source + ")" : "GPU, the unit's work",
+               or_reason(l.gpu_s, "s")},
               {"GPU time / accelerator time", or_reason(l.speedup_vs_gpu, "")}},
              false);
 

@@ -126,6 +126,7 @@ std::string to_json(const Report& report) {
   put(latency, "prefill_s", l.prefill_s);
   put(latency, "decode_s_per_token", l.decode_s_per_token);
   put(latency, "gpu_s", l.gpu_s);
+  put(latency, "gpu_s_source", l.gpu_s.value ? std::optional(l.gpu_s_source) : std::nullopt, l.gpu_s.reason);
   put(latency, "speedup_vs_gpu", l.speedup_vs_gpu);
 
   json["energy"] = energy_of(report.energy);
@@ -187,9 +188,12 @@ std::string to_text(const Report& report) {
                               to_words(l.accelerator_s, "s"), to_words(l.host_s, "s"), l.host_s_source));
   line("", fmt::format("prefill {}, decode {} a token; {} cycles", to_words(l.prefill_s, "s"),
                        to_words(l.decode_s_per_token, "s"), to_words(l.accelerator_cycles, "")));
-  line("GPU", l.gpu_s.value ? fmt::format("{} for the unit's work: {:.3g} x the accelerator's time",
-                                          to_words(l.gpu_s, "s"), l.speedup_vs_gpu.value.value_or(NAN))
-                            : "no figure: " + l.gpu_s.reason);
+  line("GPU", l.gpu_s.value
+                  ? fmt::format("{} for the unit's work ({}){}", to_words(l.gpu_s, "s"), l.gpu_s_source,
+                                l.speedup_vs_gpu.value ? fmt::format(": {:.3g} x the accelerator's time",
+                                                                     *l.speedup_vs_gpu.value)
+                                                       : std::string())
+                  : "no figure: " + l.gpu_s.reason);
   if (report.energy.accelerator_j) {
     const EnergyRange& j = *report.energy.accelerator_j;
     line("energy",

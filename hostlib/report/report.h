@@ -61,8 +61,9 @@ struct Report {
     Figure end_to_end_s;
     Figure prefill_s;
     Figure decode_s_per_token;
-    Figure gpu_s;           ///< the unit's work on the GPU: layers x (prefill + decode steps)
-    Figure speedup_vs_gpu;  ///< gpu_s / accelerator_s
+    Figure gpu_s;              ///< the unit's work on the GPU: layers x (prefill + decode steps)
+    std::string gpu_s_source;  ///< "measured", or between which measured token counts it was interpolated
+    Figure speedup_vs_gpu;     ///< gpu_s / accelerator_s
   } latency;
 
   struct Energy {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table of backends.
+// The tables of backends and hosts.
 #include "sim/cli/backends.h"
 
 #include <fmt/format.h>
@@ -7,6 +7,11 @@
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
+#ifdef LAWCAT_WITH_CUDA
+#include "kernels/cuda_backend.h"
+#include "kernels/cuda_model.h"
+#include "kernels/measure/measure.h"
+#endif
 #ifdef LAWCAT_WITH_RTL
 #include "rtl/rtl_backend.h"
 #include "sim/platform_tiles.h"
@@ -16,6 +21,27 @@
 #endif
 
 namespace lawcat {
+namespace {
+
+constexpr const char* kPlainCuda = "cuda-fp32";
+
+/// The unit on this machine's GPU, if there is one.
+BackendEntry cuda_entry(const char* name, const char* what, [[maybe_unused]] bool plain) {
+  BackendEntry entry{.name = name,
+                     .what = what,
+                     .has_bits_of_fixed = false,
+                     .has_time = false,
+                     .parallel = false,
+                     .make = {},
+                     .missing = gpu_problem(),
+                     .device = gpu_device()};
+#ifdef LAWCAT_WITH_CUDA
+  if (entry.missing.empty()) entry.make = [plain](const Preset&) { return make_cuda_backend(plain); };
+#endif
+  return entry;
+}
+
+}  // namespace
 
 const std::vector<BackendEntry>& backends() {
   static const std::vector<BackendEntry> table = {
@@ -70,6 +96,8 @@ const std::vector<BackendEntry>& backends() {
        .missing = "built without Verilator (Debian: verilator)"
 #endif
       },
+      cuda_entry("cuda", "the GPU kernels: bf16 in and out, state in float32", false),
+      cuda_entry(kPlainCuda, "the GPU's plain form, float32 throughout", true),
   };
   return table;
 }
@@ -85,6 +113,55 @@ const BackendEntry& find_backend(const std::string& name) {
   }
   throw InputError("--backend", "one of " + known, name);
 }
+
+const std::vector<HostEntry>& hosts() {
+  static const std::vector<HostEntry> table = {
+      {.name = "cpu", .what = "this machine's processor, float32", .parallel = true, .missing = ""},
+      {.name = "cuda",
+       .what = "this machine's GPU, bf16 weights and products, sums in float32",
+       .parallel = false,
+       .missing = gpu_problem()}};
+  return table;
+}
+
+HostChoice choose_host(const std::string& host, const BackendEntry& backend) {
+  for (const HostEntry& entry : hosts())
+    if (entry.name == host && !entry.missing.empty())
+      throw InputError(fmt::format("--host {}: not available: {}", host, entry.missing));
+  HostChoice choice;
+#ifdef LAWCAT_WITH_CUDA
+  if (host == "cuda") {
+    const bool plain = backend.name == kPlainCuda;
+    choice.has_unit = plain || backend.name == "cuda";
+    choice.make = [plain](const Model& model) { return make_cuda_host(model, plain); };
+  }
+#else
+  static_cast<void>(backend);
+#endif
+  return choice;
+}
+
+#ifdef LAWCAT_WITH_CUDA
+
+std::string gpu_problem() {
+  return why_no_cuda();
+}
+
+std::string gpu_device() {
+  return gpu_name();
+}
+
+#else
+
+std::string gpu_problem() {
+  return "built without CUDA (nvcc not found)";
+}
+
+std::string gpu_device() {
+  return "";
+}
+
+#endif
 
 #ifdef LAWCAT_WITH_SYSTEMC
 

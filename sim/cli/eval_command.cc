@@ -58,7 +58,8 @@ int run_eval(const EvalOptions& options) {
   EvalRequest request = options.request;
   const Preset preset = options.common.load("edge");
   const BackendEntry& entry = find_backend(options.common.backend);
-  request.parallel = entry.parallel;
+  request.host = choose_host(options.common.host, entry);
+  request.parallel = entry.parallel && options.common.host == "cpu";
   request.progress = terminal_progress(options.common.quiet);
   const std::unique_ptr<Backend> backend = entry.make(preset);
   const std::filesystem::path model = find_model(options.model);
@@ -70,11 +71,19 @@ int run_eval(const EvalOptions& options) {
   const EvalResult result = evaluate(request, model, *backend);
   clear_progress();
 
-  Json json = {
-      {"schema", "lawcat-eval/1"}, {"task", options.task},   {"model", model_name},
-      {"backend", entry.name},     {"preset", preset.name},  {"preset_hash", preset.hash},
-      {"commit", commit()},        {"seed", request.seed},   {"samples", request.samples},
-      {"depths", request.depths},  {"noise", request.noise}, {"results", results_of(request, result)}};
+  Json json = {{"schema", "lawcat-eval/1"},
+               {"task", options.task},
+               {"model", model_name},
+               {"backend", entry.name},
+               {"host", options.common.host},
+               {"preset", preset.name},
+               {"preset_hash", preset.hash},
+               {"commit", commit()},
+               {"seed", request.seed},
+               {"samples", request.samples},
+               {"depths", request.depths},
+               {"noise", request.noise},
+               {"results", results_of(request, result)}};
   json["answers"] = Json::array();
   for (const EvalSample& sample : result.samples)
     json["answers"].push_back({{"tokens", sample.tokens},

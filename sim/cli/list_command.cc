@@ -58,6 +58,12 @@ void list() {
   fmt::print("backends\n");
   for (const BackendEntry& entry : backends())
     fmt::print("  {:<20} {}; {}\n", entry.name, entry.what, entry.make ? "available" : entry.missing);
+  fmt::print("hosts\n");
+  for (const HostEntry& entry : hosts())
+    fmt::print("  {:<20} {}; {}\n", entry.name, entry.what,
+               entry.missing.empty() ? "available" : entry.missing);
+  const std::string problem = gpu_problem();
+  fmt::print("gpu\n  {:<20} {}\n", "measuring", problem.empty() ? "available: " + gpu_device() : problem);
 }
 
 }  // namespace

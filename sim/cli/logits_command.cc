@@ -30,14 +30,15 @@ int run_logits_command(const LogitsOptions& options) {
   if (options.last > count)
     throw InputError("--last", fmt::format("at most the {} tokens of {}", count, options.tokens),
                      std::to_string(options.last));
-  const std::unique_ptr<Backend> backend =
-      find_backend(options.common.backend).make(options.common.load("edge"));
+  const BackendEntry& entry = find_backend(options.common.backend);
+  const HostChoice host = choose_host(options.common.host, entry);
+  const std::unique_ptr<Backend> backend = entry.make(options.common.load("edge"));
   const std::filesystem::path result = options.result;
   OutputFolder out(result.parent_path().empty() ? std::filesystem::path(".") : result.parent_path());
 
   const int rows = options.last > 0 ? options.last : count;
   const std::vector<float> logits =
-      run_logits(model, tokens, rows, *backend, terminal_progress(options.common.quiet));
+      run_logits(model, tokens, rows, *backend, terminal_progress(options.common.quiet), host);
   clear_progress();
   write_safetensors(result, {{"logits", DType::f32, {rows, vocab}, std::as_bytes(std::span(logits))}});
   out.keep();

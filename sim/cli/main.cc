@@ -28,6 +28,8 @@ int main(int argc, char** argv) {
   add_calibrate_command(
       *app.add_subcommand("calibrate", "Cycles of the simulated tile against those of the SystemVerilog"),
       code);
+  add_gpu_command(*app.add_subcommand("gpu", "Times and energies of the CUDA kernels on this machine's GPU"),
+                  code);
   add_list_command(*app.add_subcommand("list", "Traces, models, presets and backends, and what can run here"),
                    code);
 

@@ -19,10 +19,11 @@ struct CommonOptions {
   std::string backend;
   std::string preset;             ///< empty: the trace's, or edge
   std::vector<std::string> sets;  ///< key.path=value
-  std::string host = "cpu";
+  std::string host;
   bool quiet = false;
 
-  void add_to(CLI::App& app, const std::string& default_backend);
+  /// `with_host`: the command runs whole models, so --host says where.
+  void add_to(CLI::App& app, const std::string& default_backend, bool with_host = true);
   Preset load(const std::string& preset_if_none_given) const;
 };
 
@@ -35,6 +36,7 @@ void add_eval_command(CLI::App& app, int& code);
 void add_unit_command(CLI::App& app, int& code);
 void add_logits_command(CLI::App& app, int& code);
 void add_calibrate_command(CLI::App& app, int& code);
+void add_gpu_command(CLI::App& app, int& code);
 void add_list_command(CLI::App& app, int& code);
 
 }  // namespace lawcat

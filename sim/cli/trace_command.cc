@@ -29,9 +29,13 @@ int run_trace(const TraceOptions& options) {
   request.preset = options.common.load(request.trace.preset);
   request.commit = commit();
   request.progress = terminal_progress(options.common.quiet);
+  if (request.trace.timing_only() && options.common.host != "cpu")
+    throw InputError("--host", "cpu, as the host's time is modelled where the trace's model is only a shape",
+                     options.common.host);
   const BackendEntry& entry = find_backend(options.common.backend);
   if (request.trace.timing_only() && !entry.has_time)
     throw InputError("--backend", "one with time, as the trace's model is only a shape", entry.name);
+  request.host = choose_host(options.common.host, entry);
   request.verify_against_fixed = entry.has_bits_of_fixed;
   std::optional<RecordOption> record;
   if (!options.record_vectors.empty()) {

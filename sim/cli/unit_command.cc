@@ -33,6 +33,7 @@ struct UnitOptions {
   std::string against;
   std::optional<double> tolerance;
   bool curve = false;
+  bool bf16 = false;
 };
 
 void print_errors(std::string_view what, const ErrorMeter& meter) {
@@ -77,10 +78,12 @@ void print_points(const UnitVectors& vectors, const Preset& preset, double toler
 }
 
 UnitVectors load_vectors(const UnitOptions& options) {
-  if (!options.vectors.empty()) return read_vectors(options.vectors);
   const UnitShape shape{options.shape[0], options.shape[1], options.shape[2], options.shape[3]};
   UnitVectors vectors =
-      random_vectors(shape, options.tokens, parse_gate_regime(options.random), options.seed);
+      options.vectors.empty()
+          ? random_vectors(shape, options.tokens, parse_gate_regime(options.random), options.seed)
+          : read_vectors(find_vectors(options.vectors));
+  if (options.bf16) vectors.round_to_bf16();
   if (!options.save_vectors.empty()) write_vectors(options.save_vectors, vectors);
   return vectors;
 }
@@ -95,7 +98,16 @@ int run_unit_command(const UnitOptions& options) {
   const BackendEntry& entry = find_backend(options.common.backend);
   const bool against_backend = options.against == "reference" || options.against == "fixed";
   std::optional<UnitResult> expected;
-  if (!options.against.empty() && !against_backend) expected = read_result(options.against, vectors);
+  std::string against = options.against;
+  if (options.against == "gpu") {
+    Capture capture =
+        find_gpu_capture(vectors, options.vectors.empty() ? "" : find_vectors(options.vectors).string());
+    for (const auto& [what, value] : capture.provenance)
+      if (what != "vectors_sha256" && !value.empty()) against += fmt::format(", {} {}", what, value);
+    expected = std::move(capture.result);
+  } else if (!options.against.empty() && !against_backend) {
+    expected = read_result(options.against, vectors);
+  }
   const std::filesystem::path result = options.result;
   std::optional<OutputFolder> out;
   if (!options.result.empty())
@@ -107,7 +119,8 @@ int run_unit_command(const UnitOptions& options) {
     expected = run_unit(vectors, *find_backend(options.against).make(preset), progress).result;
   clear_progress();
   if (out) {
-    write_result(result, vectors, run.result);
+    write_result(result, vectors, run.result,
+                 {{"backend", entry.name}, {"device", entry.device}, {"commit", commit()}});
     out->keep();
   }
 
@@ -121,8 +134,8 @@ int run_unit_command(const UnitOptions& options) {
 
   const UnitComparison comparison =
       compare(vectors, *expected, run.result, options.tolerance.value_or(kShownTolerance));
-  fmt::print("against {}\n  {:<8} {:>11} {:>8} {:>12} {:>11} {:>11}\n", options.against, "", "relative L2",
-             "SQNR dB", "cosine", "max error", "max value");
+  fmt::print("against {}\n  {:<8} {:>11} {:>8} {:>12} {:>11} {:>11}\n", against, "", "relative L2", "SQNR dB",
+             "cosine", "max error", "max value");
   print_errors("o", comparison.output);
   print_errors("state", comparison.state);
   if (options.curve) {
@@ -150,8 +163,10 @@ int run_unit_command(const UnitOptions& options) {
 
 void add_unit_command(CLI::App& app, int& code) {
   const auto options = std::make_shared<UnitOptions>();
-  app.add_option("--vectors", options->vectors,
-                 "safetensors file with q, k, v, gk, q_conv1d, k_conv1d, feature_map and, if wanted, state");
+  app.add_option(
+      "--vectors", options->vectors,
+      "safetensors file with q, k, v, gk, q_conv1d, k_conv1d, feature_map and, if wanted, state; or "
+      "the name of vectors in traces/expected");
   auto* const random = app.add_option(
       "--random", options->random,
       "Instead: seeded random tensors, gate logits plain (0 +- 2), long (9 +- 2) or spiky (0 +- 8)");
@@ -166,15 +181,18 @@ void add_unit_command(CLI::App& app, int& code) {
       ->capture_default_str();
   app.add_option("--seed", options->seed, "Of --random")->needs(random)->capture_default_str();
   app.add_option("--save-vectors", options->save_vectors,
-                 "Of --random: keeps the tensors in a safetensors file")
-      ->needs(random);
+                 "Keeps the tensors, as they are used, in a safetensors file");
+  app.add_flag("--bf16", options->bf16, "Rounds the tensors to bfloat16 first, as GPU kernels read them");
   app.add_option("--result", options->result, "safetensors file for o and state, float32");
-  app.add_option("--against", options->against, "reference, fixed, or a result file: prints the errors");
+  app.add_option(
+      "--against", options->against,
+      "reference, fixed, gpu (the recorded result of the GPU kernels for these tensors), or a result "
+      "file: prints the errors");
   app.add_option("--tolerance", options->tolerance,
                  "Exit code 1 when an output is off by more than this share of the largest value")
       ->check(CLI::NonNegativeNumber);
   app.add_flag("--curve", options->curve, "With --against: error against length")->needs("--against");
-  options->common.add_to(app, "fixed");
+  options->common.add_to(app, "fixed", false);
   app.callback([&code, options] { code = run_unit_command(*options); });
 }
 

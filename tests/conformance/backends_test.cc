@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -12,6 +13,10 @@
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
 #include "tests/conformance/cases.h"
+#ifdef LAWCAT_WITH_CUDA
+#include "kernels/attention/attention.h"
+#include "kernels/cuda_backend.h"
+#endif
 #ifdef LAWCAT_WITH_RTL
 #include "rtl/rtl_backend.h"
 #endif
@@ -216,6 +221,100 @@ INSTANTIATE_TEST_SUITE_P(Cases, Rtl,
                            return name;
                          });
 
+// On a GPU: the fast form (bf16) and the plain one (fp32), whose bounds are relative L2 errors. The inputs
+// are bf16 numbers, so that what is seen is the kernels' own error: products of bf16 factors, each off by
+// 2^-9 at most, weighed against one another; and fp32's rounding over a state of thousands of tokens.
+class Cuda : public testing::TestWithParam<std::tuple<bool, Case>> {
+ protected:
+  void SetUp() override {
+#ifdef LAWCAT_WITH_CUDA
+    if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
+    const auto form = plain_ ? cuda::Precision::fp32 : cuda::Precision::bf16;
+    if (const std::string why = cuda::why_not(form, x_.shape); !why.empty()) GTEST_SKIP() << why;
+    backend_ = make_cuda_backend(plain_);
+#else
+    GTEST_SKIP() << "backend cuda is not in this build";
+#endif
+  }
+  /// The nearest bf16 numbers.
+  static void round_to_bf16(std::vector<float>& values) {
+    for (float& value : values) {
+      auto bits = std::bit_cast<std::uint32_t>(value);
+      bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+      value = std::bit_cast<float>(bits);
+    }
+  }
+  static UnitVectors make(const Case& c) {
+    UnitVectors x = conformance::make(c);
+    for (auto* values : {&x.q, &x.k, &x.v, &x.gk}) round_to_bf16(*values);
+    return x;
+  }
+  double bound() const {
+    return plain_ ? 1e-5 : 3e-3;
+  }
+  void expect_close(const Outcome& got, const Outcome& expected) {
+    EXPECT_LE(relative_l2(got.o, expected.o), bound());
+    EXPECT_LE(relative_l2(got.state, expected.state), bound());
+  }
+  template <class T>
+  static double relative_l2(const std::vector<T>& got, const std::vector<T>& expected) {
+    return std::pow(10, -sqnr_db(got, expected) / 20);
+  }
+
+  bool plain_ = std::get<0>(GetParam());
+  UnitVectors x_ = make(std::get<1>(GetParam()));
+  std::unique_ptr<Backend> backend_;
+};
+
+TEST_P(Cuda, CudaStaysWithinItsBoundOfTheReference) {
+  expect_close(run(*backend_, x_), run(*make_reference_backend(), x_));
+}
+
+// Cuts of one and two tokens go to the decode kernel, the rest to prefill.
+TEST_P(Cuda, CudaGoesOnInPiecesOfAnyLength) {
+  expect_close(run(*backend_, x_, {1, 3, 11, 19, 64, 100, 1000}), run(*make_reference_backend(), x_));
+}
+
+TEST_P(Cuda, CudaGivesTheSameBitsAgainAndFromASavedContext) {
+  const int cut = x_.tokens / 2;
+  const Outcome once = run(*backend_, x_, {cut}), again = run(*backend_, x_, {cut});
+  EXPECT_TRUE(same_bits(once.o, again.o));
+  EXPECT_TRUE(once.context == again.context);
+  const std::vector<UnitWeights> layers{x_.weights};
+  std::vector<float> o(x_.q.size(), std::nanf(""));
+  const auto before = backend_->open(x_.shape, layers, 1), after = backend_->open(x_.shape, layers, 1);
+  if (cut > 0) before->run(x_.job(0, cut, o));
+  after->restore(0, before->save(0));
+  after->run(x_.job(cut, x_.tokens - cut, o));
+  EXPECT_TRUE(same_bits(once.o, o));
+  EXPECT_TRUE(once.context == after->save(0));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, Cuda, testing::Combine(testing::Values(false, true), testing::ValuesIn(conformance::cases())),
+    [](const auto& param) {
+      return (std::get<0>(param.param) ? "fp32" : "bf16") + std::get<1>(param.param).name;
+    });
+
+// Gate logits far beyond those of trained models: whatever they are, nothing overflows.
+TEST(Edges, CudaHoldsWhateverTheGates) {
+#ifdef LAWCAT_WITH_CUDA
+  if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
+  const auto fast = make_cuda_backend();
+  for (const int head_dim : {64, 128})
+    for (const float scale : {8.0F, 40.0F, 1e30F})
+      for (const float offset : {-180.0F, 0.0F, 60.0F}) {
+        UnitVectors x = random_vectors({4, 1, head_dim, head_dim / 2}, 200, GateRegime::spiky, 3);
+        for (float& logit : x.gk) logit = std::clamp(logit * scale + offset, -3e38F, 3e38F);
+        const Outcome got = run(*fast, x), expected = run(*make_reference_backend(), x);
+        EXPECT_GE(sqnr_db(got.o, expected.o), 44) << head_dim << " x " << scale << " + " << offset;
+        EXPECT_GE(sqnr_db(got.state, expected.state), 44) << head_dim << " x " << scale << " + " << offset;
+      }
+#else
+  GTEST_SKIP() << "backend cuda is not in this build";
+#endif
+}
+
 // The promise for long prompts: at 16,384 tokens the whole run and its last 1,024 tokens by themselves.
 class LongRun : public testing::TestWithParam<std::tuple<std::pair<std::string, double>, GateRegime>> {};
 
@@ -341,6 +440,11 @@ TEST(Edges, ALayerThatIsNotThereIsRefusedInASentence) {
 #ifdef LAWCAT_WITH_SYSTEMC
     EXPECT_THROW(make_systemc_backend(load_preset("edge"))->open(x.shape, layers, 1)->run(job), InputError);
 #endif
+#ifdef LAWCAT_WITH_CUDA
+    if (why_no_cuda().empty()) {
+      EXPECT_THROW(make_cuda_backend()->open(x.shape, layers, 1)->run(job), InputError);
+    }
+#endif
 #ifdef LAWCAT_WITH_RTL
     if (why_no_rtl(load_preset("nano"), x.shape).empty()) {
       EXPECT_THROW(make_rtl_backend(load_preset("nano"))->open(x.shape, layers, 1)->run(job), InputError);
@@ -360,6 +464,9 @@ TEST(Edges, AnInputThatIsNotFiniteIsRefusedByAllBackends) {
     all.push_back(make_fixed_backend(load_preset("edge")));
 #ifdef LAWCAT_WITH_SYSTEMC
     all.push_back(make_systemc_backend(load_preset("edge")));
+#endif
+#ifdef LAWCAT_WITH_CUDA
+    if (why_no_cuda().empty()) all.push_back(make_cuda_backend());
 #endif
 #ifdef LAWCAT_WITH_RTL
     if (why_no_rtl(load_preset("nano"), {2, 2, 64, 32}).empty())

@@ -17,6 +17,7 @@ COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL
 
 
 def shorter(command):
+    command = re.sub(r" gpu (?=--trace|--shape)", " gpu --quick ", command)
     return re.sub(r"--samples \d+", "--samples 2", command.replace("passkey16k", "passkey1k"))
 
 
@@ -42,9 +43,32 @@ class Readme(unittest.TestCase):
         self.assertEqual(done.returncode, 0, f"{command}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
+    def refusal_without_gpu(self, command):
+        """How the command must fail where there is no GPU, or where none has been measured yet; None if it must work."""
+        if " gpu --show " in command:
+            return None if (SOURCE / command.split()[-1]).exists() else "reference.json"
+        if " gpu " in f"{command} " and "--against gpu" not in command:
+            return "gpu: " if "available" not in self.shell('"$LAWCAT_SIM" list | grep measuring') else None
+        if "--against gpu" in command:
+            vectors = re.search(r"--vectors (\S+)", command)[1]
+            return None if (SOURCE / f"traces/expected/{vectors}.gpu.safetensors").exists() else f"--vectors {vectors}"
+        return None
+
+    def check_program(self, command):
+        refusal = self.refusal_without_gpu(command)
+        command = shorter(command).replace(WRITTEN_PROGRAM, '"$LAWCAT_SIM"')
+        if refusal is None:
+            self.shell(command)
+            return
+        said = self.shell(f"{command} 2>&1 || echo \"exit code $?\"")
+        self.assertRegex(said, rf"\Alawcat-sim: [^\n]*{re.escape(refusal)}[^\n]*\nexit code 2\n\Z")
+
     def check_script(self, command):
         name, *arguments = command.split()
         self.assertTrue(os.access(SOURCE / name, os.X_OK), f"{name} is not there or not executable")
+        if name.endswith(".py"):
+            self.shell(f"{name} --help")
+            return
         self.shell(f"bash -n {name}")
         if name == "scripts/run":
             self.shell(f'"$LAWCAT_SIM" --trace {" ".join(arguments)}')
@@ -67,9 +91,9 @@ class Readme(unittest.TestCase):
                 elif command.startswith("cmake "):
                     self.check_configuring(command)
                 else:
-                    self.shell(shorter(command).replace(WRITTEN_PROGRAM, '"$LAWCAT_SIM"'))
+                    self.check_program(command)
         shown = "\n".join(COMMANDS)
-        for part in ("--trace", "eval", "unit", "logits", "list"):
+        for part in ("--trace", "eval", "unit", "logits", "gpu", "list"):
             self.assertIn(f"{WRITTEN_PROGRAM} {part}", shown)
 
     def test_the_table_shown_has_the_lines_that_the_program_prints(self):

@@ -19,6 +19,10 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "LAWCAT
 
 
 class Program(unittest.TestCase):
+    # A GPU reference file but for its measurements.
+    GPU = {"schema": "lawcat-gpu/1", "device": "a GPU", "driver": "1", "cuda": "13.0", "date": "2026-01-01", "commit": "c",
+           "sms": 132, "l2_bytes": 5e7, "copy_bytes_per_s": 4e12, "gates": "plain", "idle_power_w": 50}
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -193,10 +197,9 @@ class MainJob(Program):
         self.assertIn("gpu.json is not there", without["latency"]["gpu_s_reason"])
         tokens = without["latency"]["prefill_tokens"]
         call = {"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32},
-                "min_s": 1e-4, "max_s": 1e-2}
+                "batch": 1, "attention": "unit", "method": "graph", "repetitions": 3, "min_s": 1e-4, "max_s": 1e-2}
         self.write_json("gpu.json", {
-            "schema": "lawcat-gpu/1", "device": "test", "driver": "0", "cuda": "0", "date": "2000-01-01",
-            "commit": "none", "idle_power_w": 50, "measurements": [
+            **self.GPU, "measurements": [
                 {**call, "operation": "prefill", "tokens": tokens, "median_s": 2e-3, "energy_j": 0.5},
                 {**call, "operation": "decode", "tokens": tokens, "median_s": 1e-3, "energy_j": 0.1}]})
         self.run_program("--trace", trace, "--out", "with")
@@ -259,12 +262,47 @@ class TimingOnly(Program):
         self.assertAlmostEqual(slow / fast, 100, places=6)
 
 
+class HostCuda(Program):
+    """`--host cuda`: refused in a sentence where it cannot run, else the same answers as the CPU's."""
+
+    def why_not(self):
+        line = re.search(r"^hosts$.*?^  cuda +([^\n]*)$", self.run_program("list").stdout, re.MULTILINE | re.DOTALL)
+        reason = line.group(1).split("; ", 1)[1]
+        return None if reason == "available" else reason
+
+    def test_without_a_gpu_each_command_says_why(self):
+        why = self.why_not()
+        if why is None:
+            self.skipTest("this machine has a GPU")
+        sentence = "--host cuda: not available: " + why
+        tokens = SOURCE / "models/passkey-tiny/expected.safetensors"
+        self.refused(sentence, "--trace", "passkey1k", "--backend", "fixed", "--host", "cuda")
+        self.refused(sentence, "eval", "--tokens", "128", "--samples", "1", "--host", "cuda")
+        self.refused(sentence, "logits", "--model", "passkey-tiny", "--tokens", tokens, "--result", "r", "--host", "cuda")
+
+    def test_with_a_gpu_the_pass_key_is_found_by_every_kind_of_unit(self):
+        why = self.why_not()
+        if why is not None:
+            self.skipTest(why)
+        for backend in ("fixed", "cuda"):
+            self.run_program("--trace", "passkey1k", "--backend", backend, "--host", "cuda", "--out", backend)
+            report = self.report(backend)
+            self.assertIs(report["answer"]["correct"], True)
+            self.assertTrue(report["host"].startswith("cuda: "))
+            self.assertGreater(report["latency"]["host_s"], 0)
+            self.assertGreater(report["numerics"]["top1_agreement"], 0.9)
+
+    def test_a_shape_has_no_host_to_run_on(self):
+        self.refused("modelled", "--trace", "llama3.2-1b-16k", "--host", "cuda")
+
+
 class BadInput(Program):
     def test_usage(self):
         self.refused("--trace or a command")
         self.refused("--speed", "--trace", "passkey1k", "--speed", "9")
         self.refused("--trace", "--trace")
         self.refused("--host", "--trace", "passkey1k", "--host", "abacus")
+        self.refused("--host", "unit", "--random", "plain", "--tokens", "4", "--host", "cpu")
         self.refused("belongs behind the command", "--quiet", "list")
         self.refused("--vectors", "unit", "--result", "r.safetensors")
         self.refused("--samples", "eval", "--samples", "0")
@@ -276,7 +314,7 @@ class BadInput(Program):
     def test_names_that_do_not_exist(self):
         self.refused("absent", "--trace", "absent")
         self.refused("nosuch", "--trace", "passkey1k", "--preset", "nosuch")
-        self.refused("--backend: expected one of reference, fixed, systemc, rtl, got gpu",
+        self.refused("--backend: expected one of reference, fixed, systemc, rtl, cuda, cuda-fp32, got gpu",
                      "--trace", "passkey1k", "--backend", "gpu")
         self.refused("engine.wheels", "--trace", "passkey1k", "--set", "engine.wheels=4")
         self.refused("engine.count", "--trace", "passkey1k", "--set", "engine.count=none")
@@ -297,9 +335,9 @@ class BadInput(Program):
         self.refused("LAWCAT", "--trace", self.small_trace(model="passkey-tiny-teacher"))
         self.refused("median_s", "--trace", self.small_trace(
             gpu_reference=self.write_json("gpu.json", {
-                "schema": "lawcat-gpu/1", "device": "d", "driver": "", "cuda": "", "date": "", "commit": "",
-                "idle_power_w": 1, "measurements": [
-                    {"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32},
+                **self.GPU, "measurements": [
+                    {"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32}, "batch": 1,
+                     "attention": "unit", "method": "graph", "repetitions": 3,
                      "operation": "prefill", "tokens": 8, "min_s": 2, "median_s": 1, "max_s": 3}]})))
 
     def test_memory_without_an_energy_is_an_error(self):
@@ -391,8 +429,9 @@ class Unit(Program):
         for backend in ("reference", "fixed", "systemc"):
             self.run_program("unit", "--vectors", "v.safetensors", "--backend", backend, "--result",
                              f"{backend}.safetensors")
-        self.assertEqual((self.folder / "fixed.safetensors").read_bytes(),
-                         (self.folder / "systemc.safetensors").read_bytes())
+        # The files differ in who made them, which their metadata say.
+        self.assertEqual(system_vectors.read(self.folder / "fixed.safetensors"),
+                         system_vectors.read(self.folder / "systemc.safetensors"))
         reference = system_vectors.read(self.folder / "reference.safetensors")
         fixed = system_vectors.read(self.folder / "fixed.safetensors")
         self.assertEqual(reference["o"][1], [70, 4, 16])
@@ -459,6 +498,95 @@ class Unit(Program):
         done = self.run_program("unit", "--vectors", "v.safetensors", "--against", "r.safetensors",
                                 "--tolerance", "0", code=1)
         self.assertIn("token 5, head 2, channel 7", done.stdout)
+
+
+class AgainstGpu(Program):
+    """A capture is made by a backend that stands in for the GPU's kernels."""
+
+    def capture(self, name, *arguments):
+        self.run_program("unit", *arguments, "--bf16", "--save-vectors", f"{name}.vectors.safetensors", "--backend",
+                         "reference", "--result", f"{name}.gpu.safetensors")
+
+    def test_the_capture_of_the_vectors_is_found_and_compared(self):
+        self.capture("a", "--random", "plain", "--tokens", "40")
+        done = self.run_program("unit", "--vectors", "a.vectors.safetensors", "--against", "gpu", "--tolerance", "0.05")
+        self.assertRegex(done.stdout, r"(?m)^against gpu, backend reference, commit \S+$")
+        self.assertRegex(done.stdout, r"(?m)^  o +\d\.\d+e-\d+ ")
+        same = self.run_program("unit", "--vectors", "a.vectors.safetensors", "--backend", "reference", "--against", "gpu",
+                                "--tolerance", "0")
+        self.assertIn("no output is off by more than 0 of", same.stdout)
+        self.run_program("unit", "--vectors", "a.vectors.safetensors", "--against", "gpu", "--tolerance", "1e-7", code=1)
+
+    def test_a_capture_of_other_vectors_is_refused(self):
+        self.capture("a", "--random", "plain", "--tokens", "40")
+        self.capture("b", "--random", "spiky", "--tokens", "40")
+        (self.folder / "b.gpu.safetensors").rename(self.folder / "a.gpu.safetensors")
+        self.refused("expected the GPU's result for these vectors", "unit", "--vectors", "a.vectors.safetensors", "--against",
+                     "gpu")
+        self.refused("--against gpu: expected a GPU's result for these vectors", "unit", "--vectors", "b.vectors.safetensors",
+                     "--against", "gpu")
+        self.refused("--vectors nosuch: expected a file of this name", "unit", "--vectors", "nosuch", "--against", "gpu")
+
+    def test_every_shipped_capture_belongs_to_its_vectors_and_is_near_fixed(self):
+        found = sorted((SOURCE / "traces/expected").glob("*.vectors.safetensors"))
+        if not found:
+            self.skipTest("no GPU has been captured yet")
+        for file in found:
+            with self.subTest(file=file.name):
+                name = file.name.removesuffix(".vectors.safetensors")
+                self.run_program("unit", "--vectors", name, "--against", "gpu", "--tolerance", "0.1")
+
+
+class Gpu(Program):
+    SHOWN = {**{key: value for key, value in Program.GPU.items() if key != "idle_power_w"}, "energy_reason": "no meter",
+             "measurements": [{"shape": {"heads": 4, "kv_heads": 2, "head_dim": 64, "feature_dim": 32},
+                               "operation": operation, "attention": "unit", "tokens": tokens, "batch": 1, "median_s": seconds,
+                               "min_s": seconds, "max_s": seconds, "repetitions": 3, "method": "graph"}
+                              for operation, tokens, seconds in
+                              (("prefill", 100, 1e-4), ("prefill", 400, 4e-4), ("decode", 256, 1e-6))]}
+
+    def can_measure(self):
+        return "available" in re.search(r"(?m)^  measuring .*$", self.run_program("list").stdout)[0]
+
+    def test_bad_usage_is_said_before_the_gpu_is_looked_for(self):
+        self.refused("--shape, --trace or --show", "gpu")
+        self.refused("nosuch", "gpu", "--shape", "nosuch")
+        self.refused("nosuch", "gpu", "--trace", "nosuch")
+        self.refused("--tokens", "gpu", "--shape", "llama3.2-1b", "--tokens", "0")
+        self.refused("--tokens", "gpu", "--trace", "passkey1k", "--tokens", "10")
+        self.refused("--operations", "gpu", "--shape", "llama3.2-1b", "--operations", "dream")
+        self.refused("--append", "gpu", "--shape", "llama3.2-1b", "--append")
+        self.refused("--show", "gpu", "--show", "a.json", "--shape", "llama3.2-1b")
+        self.refused("nosuch.json", "gpu", "--show", "nosuch.json")
+
+    def test_without_a_gpu_one_sentence_says_so(self):
+        if self.can_measure():
+            self.skipTest("this machine has a GPU")
+        self.refused("lawcat-sim: gpu: ", "gpu", "--shape", "llama3.2-1b", "--tokens", "1024", "--out", "f/gpu.json")
+        self.refused("lawcat-sim: gpu: ", "gpu", "--trace", "passkey1k")
+
+    def test_a_file_is_shown_as_a_table(self):
+        out = self.run_program("gpu", "--show", self.write_json("g.json", self.SHOWN)).stdout
+        self.assertIn("no energy: no meter", out)
+        self.assertRegex(out, r"unit +400 +1 +400\.00")
+
+    def test_a_report_stands_beside_measured_and_interpolated_figures(self):
+        self.write_json("g.json", self.SHOWN)
+        trace = self.small_trace(tokens=200, gpu_reference="g.json")
+        self.run_program("--trace", trace, "--backend", "fixed", "--out", "r")
+        report = self.report("r")
+        tokens, steps = report["latency"]["prefill_tokens"], report["latency"]["decode_steps"]
+        self.assertAlmostEqual(report["latency"]["gpu_s"], 4 * (tokens * 1e-6 + steps * 1e-6), places=12)
+        self.assertEqual(report["latency"]["gpu_s_source"],
+                         f"interpolated for {tokens} tokens between the measured 100 and 400")
+        self.assertIn("no meter", report["energy"]["gpu_j_reason"])
+
+    def test_a_gpu_measures_what_a_trace_needs(self):
+        if not self.can_measure():
+            self.skipTest("this machine has no GPU that can be measured")
+        self.run_program("gpu", "--trace", "passkey1k", "--quick", "--out", "g.json")
+        measured = json.loads((self.folder / "g.json").read_text())["measurements"]
+        self.assertEqual([m["operation"] for m in measured], ["prefill", "decode"])
 
 
 class Logits(Program):
@@ -530,7 +658,7 @@ class Eval(Program):
 class List(Program):
     def test_names_what_is_there_and_what_runs(self):
         out = self.run_program("list").stdout
-        for name in ("passkey16k", "llama3.2-1b", "passkey-tiny", "edge", "reference", "fixed", "systemc"):
+        for name in ("passkey16k", "llama3.2-1b", "passkey-tiny", "edge", "reference", "fixed", "systemc", "measuring"):
             self.assertRegex(out, rf"(?m)^  {re.escape(name)} ")
 
     def test_calibrate_finds_no_difference_or_says_why_it_cannot_look(self):
@@ -552,14 +680,14 @@ class List(Program):
             self.assertEqual(case["error_compute"] + case["error_stall"] + case["error_memory"], case["error_cycles"])
 
     def test_help_on_every_level_is_exit_0(self):
-        for command in ([], ["eval"], ["unit"], ["logits"], ["list"]):
+        for command in ([], ["eval"], ["unit"], ["logits"], ["gpu"], ["list"]):
             self.assertIn("--help", self.run_program(*command, "--help").stdout)
 
     def test_every_listed_backend_and_preset_can_be_asked_for(self):
         system_vectors.write(self.folder / "v.safetensors", system_vectors.unit_vectors(3))
         out = self.run_program("list").stdout
         section = out[out.index("presets\n"):]
-        presets, backends = section.split("backends\n")
+        presets, backends = re.split(r"(?m)^(?:hosts|gpu)$", section)[0].split("backends\n")
         for preset in re.findall(r"(?m)^  (\S+)", presets):
             self.run_program("unit", "--vectors", "v.safetensors", "--against", "fixed", "--preset", preset)
         for backend in re.findall(r"(?m)^  (\S+) .*; available$", backends):

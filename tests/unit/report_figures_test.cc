@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The report's three forms, the timeline, and GPU reference files.
+// The report's three forms and the timeline.
 #include <gmock/gmock.h>
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "hostlib/io/error.h"
-#include "hostlib/report/gpu_reference.h"
 #include "hostlib/report/quantity.h"
 #include "hostlib/report/report.h"
 #include "hostlib/report/timeline.h"
@@ -18,7 +14,6 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 using testing::Not;
-using testing::ThrowsMessage;
 
 /// Every null has its reason beside it, at any depth.
 void expect_reasons(const json& value, const std::string& place) {
@@ -76,7 +71,7 @@ TEST(Report, JsonOfAnEmptyReportHasEveryKeyAndEveryReason) {
       {"answer", {"expected", "got", "correct"}},
       {"latency",
        {"accelerator_cycles", "accelerator_s", "host_s", "end_to_end_s", "prefill_s", "decode_s_per_token",
-        "gpu_s", "speedup_vs_gpu"}},
+        "gpu_s", "gpu_s_source", "speedup_vs_gpu"}},
       {"energy", {"accelerator_j", "by_component_j", "host_j", "gpu_j", "ratio_vs_gpu"}},
       {"numerics",
        {"sqnr_db", "max_abs_err", "rel_l2_err", "cosine", "top1_agreement", "saturations", "per_layer",
@@ -131,6 +126,13 @@ TEST(Report, TextSaysWhatMattersAndWhatIsMissing) {
   EXPECT_THAT(text, HasSubstr("equal to fixed"));
   EXPECT_THAT(text, HasSubstr("output 3"));
   EXPECT_THAT(text, HasSubstr("no figure: not obtained by this run"));
+  Report measured = full_report();
+  measured.latency.gpu_s = 2e-3;
+  measured.latency.gpu_s_source = "measured";
+  EXPECT_THAT(to_text(measured), HasSubstr("2 ms for the unit's work (measured)\n"));
+  measured.latency.speedup_vs_gpu = 0.2;
+  EXPECT_THAT(to_text(measured),
+              HasSubstr("2 ms for the unit's work (measured): 0.2 x the accelerator's time"));
   Report wrong = full_report();
   wrong.answer.correct = false;
   EXPECT_THAT(to_text(wrong), HasSubstr("WRONG: expected 12345"));
@@ -175,67 +177,6 @@ TEST(Timeline, IsChromeTraceEventsWithARowForEachUnit) {
   EXPECT_DOUBLE_EQ(last["ts"].get<double>(), 4);
   EXPECT_DOUBLE_EQ(last["dur"].get<double>(), 1);
   EXPECT_EQ(last["tid"], trace["traceEvents"][0]["tid"]);
-}
-
-class GpuFile : public testing::Test {
- protected:
-  std::string file_ =
-      testing::TempDir() + "gpu_" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".json";
-  void TearDown() override { std::filesystem::remove(file_); }
-
-  json one() const {
-    return {{"shape", {{"heads", 4}, {"kv_heads", 2}, {"head_dim", 64}, {"feature_dim", 32}}},
-            {"operation", "prefill"},
-            {"tokens", 1024},
-            {"median_s", 2e-3},
-            {"min_s", 1e-3},
-            {"max_s", 3e-3}};
-  }
-  void write(const json& measurements) const {
-    std::ofstream(file_) << json{
-        {"schema", "lawcat-gpu/1"}, {"device", "d"}, {"driver", "1"},      {"cuda", "13"},
-        {"date", "2026-01-01"},     {"commit", "c"}, {"idle_power_w", 70}, {"measurements", measurements}};
-  }
-  void refused(const json& measurements, const std::string& part) const {
-    write(measurements);
-    EXPECT_THAT([this] { load_gpu_reference(file_); }, ThrowsMessage<InputError>(HasSubstr(part)));
-  }
-};
-
-TEST_F(GpuFile, FindsTheMeasurementOfAShapeNearTheTokenCount) {
-  json longer = one();
-  longer["tokens"] = 2048;
-  json decode = one();
-  decode["operation"] = "decode";
-  decode["energy_j"] = 0.5;
-  write({one(), longer, decode});
-  const GpuReference gpu = load_gpu_reference(file_);
-  const UnitShape shape{4, 2, 64, 32};
-  ASSERT_NE(gpu.find(shape, "prefill", 1013), nullptr);
-  EXPECT_EQ(gpu.find(shape, "prefill", 1013)->tokens, 1024);
-  EXPECT_EQ(gpu.find(shape, "prefill", 1500), nullptr);
-  EXPECT_EQ(gpu.find({8, 2, 64, 32}, "prefill", 1024), nullptr);
-  ASSERT_NE(gpu.find(shape, "decode", 16384), nullptr);
-  EXPECT_EQ(gpu.find(shape, "decode", 16384)->energy_j, 0.5);
-}
-
-TEST_F(GpuFile, MistakesAreNamed) {
-  refused(json::array(), "measurements: expected an array of at least one measurement");
-  json bad = one();
-  bad["operation"] = "dream";
-  refused(json::array({bad}), "measurements[0].operation: expected prefill or decode, got dream");
-  bad = one();
-  bad["median_s"] = 1e-4;
-  refused(json::array({one(), bad}), "measurements[1].median_s: expected a number from 0.001");
-  bad = one();
-  bad["shape"]["kv_heads"] = 3;
-  refused(json::array({bad}), "kv_heads");
-  bad = one();
-  bad["speed"] = 1;
-  refused(json::array({bad}), "measurements[0].speed: expected one of the keys");
-  bad = one();
-  bad.erase("max_s");
-  refused(json::array({bad}), "measurements[0].max_s: expected this key");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "hostlib/io/safetensors.h"
 #include "hostlib/trace/random_vectors.h"
 #include "hostlib/trace/vectors.h"
+#include "tests/support/temporary_folder.h"
 
 namespace lawcat {
 namespace {
@@ -41,6 +42,70 @@ TEST_F(Vectors, RoundTripKeepsEveryBit) {
   EXPECT_EQ(out.weights.q_conv1d, in.weights.q_conv1d);
   EXPECT_EQ(out.weights.k_conv1d, in.weights.k_conv1d);
   EXPECT_EQ(out.weights.feature_map, in.weights.feature_map);
+}
+
+TEST_F(Vectors, Bfloat16ValuesAreStoredInHalfTheRoomWithTheSameHash) {
+  UnitVectors vectors = random_vectors(kShape, 50, GateRegime::plain, 3);
+  write_vectors(file_, vectors);
+  const auto wide = std::filesystem::file_size(file_);
+  vectors.round_to_bf16();
+  const std::string hash = vectors.sha256();
+  write_vectors(file_, vectors);
+  EXPECT_LT(std::filesystem::file_size(file_), 0.6 * static_cast<double>(wide));
+  const UnitVectors read = read_vectors(file_);
+  EXPECT_EQ(read.q, vectors.q);
+  EXPECT_EQ(read.sha256(), hash);
+  UnitVectors other = read;
+  other.gk.back() = -other.gk.back();
+  EXPECT_NE(other.sha256(), hash);
+}
+
+TEST(Bfloat16, RoundsToNearestTiesToEven) {
+  UnitVectors vectors;
+  vectors.q = {1.0f, 1.00390625f, 1.01171875f, 1.004f, -3.14159265f};
+  vectors.round_to_bf16();
+  EXPECT_EQ(vectors.q, (std::vector<float>{1.0f, 1.0f, 1.015625f, 1.0078125f, -3.140625f}));
+}
+
+class Captures : public testing::Test {
+ protected:
+  Captures() {
+    vectors_ = random_vectors(kShape, 2, GateRegime::plain, 1);
+    result_ = {std::vector<float>(2 * 4 * 6, 1.5f), std::vector<float>(4 * 6 * 7, -2.f)};
+    write_vectors(vectors_file_, vectors_);
+  }
+  test::TemporaryFolder folder_;
+  std::filesystem::path vectors_file_ = folder_ / "a.vectors.safetensors";
+  std::filesystem::path capture_file_ = folder_ / "a.gpu.safetensors";
+  UnitVectors vectors_;
+  UnitResult result_;
+};
+
+TEST_F(Captures, TheOneBesideItsVectorsIsFoundWithItsProvenance) {
+  write_result(capture_file_, vectors_, result_, {{"device", "a GPU"}});
+  const Capture capture = find_gpu_capture(vectors_, vectors_file_);
+  EXPECT_EQ(capture.file, capture_file_);
+  EXPECT_EQ(capture.result.o, result_.o);
+  EXPECT_EQ(capture.provenance.at("device"), "a GPU");
+}
+
+TEST_F(Captures, OfOtherVectorsIsRefused) {
+  UnitVectors other = vectors_;
+  other.v[3] += 1;
+  write_result(capture_file_, other, result_);
+  test::expect_input_error([&] { find_gpu_capture(vectors_, vectors_file_); }, "a.gpu.safetensors: expected",
+                           "got that for others (" + other.sha256());
+}
+
+TEST_F(Captures, ThatDoesNotSayOfWhatIsRefused) {
+  write_safetensors(capture_file_, {});
+  test::expect_input_error([&] { find_gpu_capture(vectors_, vectors_file_); }, "no word of which vectors");
+}
+
+TEST_F(Captures, NoneIsSaidWithTheHash) {
+  test::expect_input_error([&] { find_gpu_capture(vectors_, vectors_file_); }, "--against gpu",
+                           vectors_.sha256(), "got none");
+  test::expect_input_error([] { find_vectors("no such vectors"); }, "--vectors no such vectors", "neither");
 }
 
 TEST_F(Vectors, ResultRoundTripIsHeldToTheShape) {

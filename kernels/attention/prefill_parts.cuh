@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the bf16 prefill kernels of D = 64 and of D = 128 share: copies, convolution, feature map and gates of
+// a chunk. prefill.cu tells the scheme.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/attention/forms.h"
+#include "kernels/attention/hopper.cuh"
+#include "kernels/attention/layout.h"
+
+namespace lawcat::cuda {
+
+inline constexpr int kChunk = 64;        // tokens
+inline constexpr int kBlockTokens = 16;  // rows of a warp's products
+inline constexpr int kGateTokens = 8;    // of a thread that computes gates
+inline constexpr int kHalo = kConvTaps - 1;
+inline constexpr float kMostSpan =
+    100;  // log2; bf16 and fp32 hold 2^+-126, phi and sums of 64 tokens take the rest
+inline constexpr int kTileBytes = 64 * 128;  // 64 rows of 64 16-bit words, swizzled: see hopper.cuh
+
+struct PrefillArguments {
+  const __half *taps, *map;
+  const float *z_scale, *tap_scale, *gate_bias;
+  const __nv_bfloat16 *q, *k, *v, *gk;
+  __nv_bfloat16* o;
+  std::int64_t q_stride, k_stride, v_stride, gk_stride, o_stride;
+  const float *q_tail, *k_tail;  // inputs before the first token
+  float* starts;        // [segments, H, K, D]: states at the segments' starts; from kernel 1: their sums
+  float* norm_starts;   // [segments, H, K]
+  float* decays;        // [segments, Hkv, K]: product of a segment's gates
+  float *state, *norm;  // final
+  int heads, kv_heads, tokens, segments, segment_tokens;
+};
+
+/// A tile as wgmma reads it.
+struct Tile {
+  std::byte bytes[kTileBytes];
+};
+/// A column beside a tile of values, as row 0 of 8 rows.
+struct ColumnTile {
+  std::byte bytes[8 * 128];
+};
+
+__device__ inline std::uint32_t& word_at(std::byte* base, unsigned offset) {
+  return *reinterpret_cast<std::uint32_t*>(base + offset);
+}
+
+struct Half4 {
+  __half2 a, b;
+};
+
+/// Rows -3 to 15 of a warp's block convolved, in fp16, to 16 rows of a tile. A lane has four channels of 8
+/// rows. Taps are scaled so that no sum leaves fp16's range; inputs beyond it count as its largest value.
+template <int kD>
+__device__ inline void convolve(const __nv_bfloat16* rows, const __half* taps, std::byte* out,
+                                unsigned lane) {
+  constexpr int kRows = kBlockTokens / 2;
+  const unsigned channel = lane % 16 * 4, first = lane / 16 * kRows;
+  Half4 w[kConvTaps];
+#pragma unroll
+  for (int j = 0; j < kConvTaps; ++j) w[j] = *reinterpret_cast<const Half4*>(taps + j * kD + channel);
+  const auto row = [&](int i) {
+    const uint2 bits = *reinterpret_cast<const uint2*>(rows + (first + i) * kD + channel);
+    const float2 low = unpack_bf16(bits.x), high = unpack_bf16(bits.y);
+    const std::uint32_t halves[2] = {pack_fp16(low.x, low.y), pack_fp16(high.x, high.y)};
+    return *reinterpret_cast<const Half4*>(halves);
+  };
+  const unsigned to = swizzled_piece(0, lane % 16 / 2) + lane % 2 * 8;
+  Half4 x[kHalo + kRows];  // all of them before the first result, whose place might be theirs for all the
+                           // compiler knows
+#pragma unroll
+  for (int i = 0; i < kHalo + kRows; ++i) x[i] = row(i);
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    const Half4 &x0 = x[i], &x1 = x[i + 1], &x2 = x[i + 2], &x3 = x[i + 3];
+    // The current token's tap, the largest as a rule, last.
+    const Half4 sum{
+        __hfma2(w[3].a, x3.a, __hfma2(w[2].a, x2.a, __hfma2(w[1].a, x1.a, __hmul2(w[0].a, x0.a)))),
+        __hfma2(w[3].b, x3.b, __hfma2(w[2].b, x2.b, __hfma2(w[1].b, x1.b, __hmul2(w[0].b, x0.b))))};
+    *reinterpret_cast<Half4*>(out + first * 128 + i * 128 + (to ^ i % 8 * 16)) = sum;
+  }
+}
+
+/// Rows of 16-byte pieces, asynchronously: `from` is the piece of row `token` that the thread has a part of,
+/// `row_0` its first row of kRowsAtOnce, `to` where that goes; a row is kRowBytes there. With kEdge there may
+/// be tokens before the first, left out, and past the last, zeros.
+template <int kRows, int kRowsAtOnce, bool kEdge, int kRowBytes>
+__device__ inline void copy_rows(const __nv_bfloat16* from, std::int64_t stride, int token, int tokens,
+                                 unsigned row_0, std::uint32_t to) {
+  const __nv_bfloat16* at = from + (token + static_cast<int>(row_0)) * stride;
+#pragma unroll
+  for (int i = 0; i < kRows; i += kRowsAtOnce, at += kRowsAtOnce * stride) {
+    const int row = i + static_cast<int>(row_0);
+    if (kRows % kRowsAtOnce != 0 && row >= kRows) break;
+    if constexpr (!kEdge)
+      copy_async(to + i * kRowBytes, at);
+    else if (token + row >= 0)
+      copy_async(to + i * kRowBytes, token + row < tokens ? at : from, token + row < tokens);
+  }
+}
+
+/// 16 rows (convolved, fp16) of a tile times the feature map, in accumulator layout: z[4 n + e] for tile n of
+/// 8 columns.
+template <class G>
+__device__ inline void project(const std::byte* rows, const __half* map, float (&z)[G::kF / 2],
+                               unsigned lane) {
+  constexpr int kTiles = G::kF / 8;
+  const unsigned from = swizzled_piece(lane % 16, lane / 16);
+  float sum[kTiles][4] = {};
+#pragma unroll
+  for (int step = 0; step < G::kD / 16; ++step) {
+    std::uint32_t a[4];
+    load_matrices(a, rows + (from ^ 2 * step * 16));
+#pragma unroll
+    for (int pair = 0; pair < kTiles / 2; ++pair) {
+      std::uint32_t b[4];
+      load_matrices_transposed(b, map + (step * 16 + lane % 16) * G::kMapWide + pair * 16 + lane / 16 * 8);
+      multiply_fp16(sum[2 * pair], a, b[0], b[1]);
+      multiply_fp16(sum[2 * pair + 1], a, b[2], b[3]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < G::kF / 2; ++i) z[i] = sum[i / 4][i % 4];
+}
+
+/// phi of 16 rows from their z (which it changes), as bf16 pairs in accumulator layout: out[i] is the left
+/// operand of a product over features 16 i to 16 i + 15. Each is multiplied by a factor: `factor(half, n)`
+/// gives those of features 8 n + 2 (lane % 4) and the next, row lane / 4 + 8 half.
+template <class G, class Factor>
+__device__ inline void features(float (&z)[G::kF / 2], float z_scale, const Factor& factor,
+                                std::uint32_t (&out)[G::kK / 16][4]) {
+  constexpr int kTiles = G::kF / 8;  // of a product, 8 columns each
+  // exp needs its largest argument taken away only where fp32 would not hold it.
+  constexpr float kSafe = 60;
+  float most = 0;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) most = fmaxf(most, fabsf(z[4 * n + e]));
+  const bool safe = !__any_sync(~0U, most * z_scale > kSafe);
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {  // row g, row g + 8
+    float high = 0, low = 0, up = 0, down = 0;
+    if (!safe) {
+      high = -INFINITY;
+      low = INFINITY;
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          high = fmaxf(high, z[4 * n + 2 * half + e]);
+          low = fminf(low, z[4 * n + 2 * half + e]);
+        }
+#pragma unroll
+      for (int step = 1; step < 4; step *= 2) {
+        high = fmaxf(high, __shfl_xor_sync(~0U, high, step));
+        low = fminf(low, __shfl_xor_sync(~0U, low, step));
+      }
+      high *= -z_scale;  // the scale is positive
+      low *= z_scale;
+    }
+    float down_z[kTiles][2];
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float& x = z[4 * n + 2 * half + e];
+        down += down_z[n][e] = exp2_fast(fmaf(-z_scale, x, low));
+        up += x = exp2_fast(fmaf(z_scale, x, high));
+      }
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+      up += __shfl_xor_sync(~0U, up, step);
+      down += __shfl_xor_sync(~0U, down, step);
+    }
+    // The definition's floor of 1e-12 is far below what bf16 sums resolve: left out.
+    up = reciprocal_fast(up);
+    down = reciprocal_fast(down);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      const float2 f_up = factor(half, n);
+      const float2 f_down = factor(half, kTiles + n);
+      out[n / 2][n % 2 * 2 + half] =
+          pack_bf16(z[4 * n + 2 * half] * up * f_up.x, z[4 * n + 2 * half + 1] * up * f_up.y);
+      out[kTiles / 2 + n / 2][n % 2 * 2 + half] =
+          pack_bf16(down_z[n][0] * down * f_down.x, down_z[n][1] * down * f_down.y);
+    }
+  }
+}
+
+/// Which of a chunk's tokens are done at once: `size` of them from token `from` on.
+struct Window {
+  int size, from;
+};
+
+/// What a feature's S was and is to be multiplied by, as log2: after the last window, and before the chunk.
+struct RowTail {
+  float *after, *before;
+};
+
+/// The gates of one feature in a window (kWhole: all) of the chunk (kFull: of 64 tokens, else maybe fewer)
+/// that begins at token `first` of a segment that ends at `end`. The lanes with the same lane % 4 share the
+/// feature, 8 tokens each, whose logits `logit(i)` gives. `put(i, row, inside, distance)` receives for each
+/// of them b - b_ref, and whether the token is in the window. Returns b_end, and tells `rows(factor)` in one
+/// of the feature's lanes log2 of what S becomes S' by. With kMiddle the reference row is the window's
+/// middle, and for a whole chunk `wide(1 or 2)` is called by warps that find it to need windows of 16 tokens
+/// or of one; without, it is the chunk's end.
+template <bool kWhole, bool kFull, bool kMiddle, class Logit, class Put, class Wide, class Rows>
+__device__ inline float gate_pass(int first, int end, Window window, unsigned lane, RowTail tail,
+                                  const Logit& logit, const Put& put, const Wide& wide, const Rows& rows) {
+  const int group = static_cast<int>(lane / 4);
+  float sum[kGateTokens];  // of log2 gates from the first of the lane's tokens on
+#pragma unroll
+  for (int i = 0; i < kGateTokens; ++i) {
+    float one = log2_gate(logit(i));
+    if (!kFull && first + kChunk > end && first + group * kGateTokens + i >= end)
+      one = 0;  // keeps the state as it is
+    sum[i] = i == 0 ? one : sum[i - 1] + one;
+  }
+  float through = sum[kGateTokens - 1];  // from the chunk's first token to the lane's last
+#pragma unroll
+  for (unsigned step = 4; step < 32; step *= 2) {
+    const float earlier = __shfl_up_sync(~0U, through, step);
+    if (lane >= step) through += earlier;
+  }
+  float before = __shfl_up_sync(~0U, through, 4);
+  if (lane < 4) before = 0;
+  const auto after_group = [&](int last) {
+    return last < 0 ? 0.0F : __shfl_sync(~0U, through, last * 4 + static_cast<int>(lane) % 4);
+  };
+  float start = 0, to_end = 0, ref = 0, at_end = 0;
+  const bool one_token = !kWhole && window.size == 1;
+  bool teller = lane < 4;
+  if constexpr (kWhole) {
+    at_end = after_group(7);
+    ref = kMiddle ? after_group(3) : at_end;
+    if constexpr (kMiddle)
+      if (__any_sync(~0U, fminf(ref, at_end - ref) < -kMostSpan))
+        wide(__any_sync(~0U, sum[kGateTokens - 1] < -kMostSpan) ? 2 : 1);
+  } else if (!one_token) {
+    start = after_group(window.from / kGateTokens - 1);
+    ref = after_group(window.from / kGateTokens);
+    at_end = after_group(window.from / kGateTokens + 1);
+  } else {
+    teller = group == window.from / kGateTokens;
+    to_end = sum[0];
+#pragma unroll
+    for (int i = 1; i < kGateTokens; ++i)
+      if (window.from % kGateTokens == i) to_end = sum[i] - sum[i - 1];
+  }
+#pragma unroll
+  for (int i = 0; i < kGateTokens; ++i) {
+    const int row = group * kGateTokens + i;
+    const bool inside = (kWhole || (row >= window.from && row < window.from + window.size)) &&
+                        (kFull || first + kChunk <= end || first + row < end);
+    put(i, row, inside, one_token ? 0 : before + sum[i] - ref);
+  }
+  if (teller) {
+    const float earlier = kWhole || window.from > 0 ? *tail.after : *tail.before;
+    if (kWhole) *tail.before = earlier;
+    const float after = one_token ? 0 : at_end - ref;
+    rows(earlier + (one_token ? to_end : ref - start), after);
+    *tail.after = after;
+  }
+  return at_end;
+}
+
+/// Queues a kernel; with `overlapping` it may get ready while the one before it still runs. Clusters are of
+/// blocks that are neighbours in x.
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, int shared_bytes, bool overlapping,
+                   cudaStream_t stream, int cluster_blocks, Arguments... arguments) {
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = static_cast<unsigned>(cluster_blocks);
+  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = static_cast<unsigned>(threads);
+  config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
+  config.stream = stream;
+  config.attrs = attributes;
+  config.numAttrs = overlapping ? 2 : 1;
+  return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+/// prefill128.cu: kernels 1 (without outputs) and 3 for D = 128, one head a block.
+cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, cudaStream_t stream);
+
+}  // namespace lawcat::cuda

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What would be measured, and (on a GPU) that measuring gives a whole file.
+#include "kernels/measure/measure.h"
+
+#include <gmock/gmock.h>
+
+#include "kernels/measure/nvml.h"
+#include "kernels/measure/timing.h"
+#include "tests/support/temporary_folder.h"
+
+namespace lawcat {
+namespace {
+
+using testing::ElementsAre;
+
+ModelConfig shipped(const std::string& name) {
+  const std::filesystem::path path = find_model(name);
+  return load_config(std::filesystem::is_directory(path) ? path / "config.json" : path);
+}
+
+MeasureRequest small_request() {
+  return {.models = {shipped("passkey-tiny")},
+          .tokens = {128, 300},
+          .decode_batches = {1, 4},
+          .seconds = 0.02,
+          .repetitions = 3,
+          .energy_seconds = 0};
+}
+
+std::vector<std::string> words(const std::vector<GpuReference::Measurement>& calls) {
+  std::vector<std::string> list;
+  for (const GpuReference::Measurement& m : calls)
+    list.push_back(m.operation + " " + m.attention + " " + std::to_string(m.tokens) + " x " +
+                   std::to_string(m.batch));
+  return list;
+}
+
+TEST(Plan, OfTheUnitIsPrefillByLengthAndDecodeByBatch) {
+  EXPECT_THAT(words(plan(small_request())), ElementsAre("prefill unit 128 x 1", "prefill unit 300 x 1",
+                                                        "decode unit 256 x 1", "decode unit 256 x 4"));
+}
+
+TEST(Plan, SoftmaxAttentionDecodesAfterEachLength) {
+  MeasureRequest request = small_request();
+  request.unit = false;
+  request.model = request.softmax = true;
+  const std::vector<std::string> list = words(plan(request));
+  EXPECT_EQ(list.size(), 16u);  // four forms of attention, four calls each
+  EXPECT_THAT(list,
+              testing::IsSupersetOf({"model_prefill unit 300 x 1", "model_decode unit 256 x 4",
+                                     "model_decode softmax 128 x 1", "model_decode torch-flash 300 x 1"}));
+}
+
+TEST(Plan, ModelsOfOneShapeShareTheUnitsCalls) {
+  MeasureRequest request = small_request();
+  request.models.push_back(shipped("passkey-plain"));
+  EXPECT_EQ(plan(request).size(), 4u);
+}
+
+TEST(Plan, RefusesSoftmaxModels) {
+  MeasureRequest request = small_request();
+  request.models = {shipped("passkey-tiny-teacher")};
+  test::expect_input_error([&] { plan(request); }, "passkey-tiny-teacher: expected a LAWCAT model");
+}
+
+TEST(Median, OfAnEvenNumberIsTheMeanOfTheMiddleTwo) {
+  EXPECT_EQ(cuda::median({5}), 5);
+  EXPECT_EQ(cuda::median({9, 1, 5}), 5);
+  EXPECT_EQ(cuda::median({4, 1, 8, 2}), 3);
+}
+
+TEST(Measure, WithoutAGpuIsRefusedInWords) {
+  const std::string problem = cuda::device_problem();
+  if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
+  test::expect_input_error([] { measure(small_request(), "c", nullptr, {}); }, "gpu: " + problem);
+  EXPECT_EQ(gpu_name(), "");
+  EXPECT_FALSE(cuda::Nvml().problem().empty());
+}
+
+class OnGpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!cuda::device_problem().empty()) GTEST_SKIP() << cuda::device_problem();
+  }
+  GpuReference run(const MeasureRequest& request, const GpuReference* kept = nullptr) {
+    return measure(
+        request, "c", kept,
+        {.progress = [](std::string_view, std::int64_t, std::int64_t) {},
+         .measured = [this](const GpuReference&) { ++files_; },
+         .left_out = [this](const std::string& what, const std::string&) { left_out_.push_back(what); }});
+  }
+  int files_ = 0;
+  std::vector<std::string> left_out_;
+};
+
+TEST_F(OnGpu, EveryCallOfThePlanIsInAFileThatCanBeReadAgain) {
+  MeasureRequest request = small_request();
+  request.layer = request.model = request.softmax = true;
+  const GpuReference reference = run(request);
+  EXPECT_EQ(reference.measurements.size() + left_out_.size(), plan(request).size());
+  EXPECT_EQ(static_cast<std::size_t>(files_), reference.measurements.size());
+  const test::TemporaryFolder folder;
+  EXPECT_EQ(load_gpu_reference(folder.add("gpu.json", to_json(reference))), reference);
+  EXPECT_GT(reference.copy_bytes_per_s, 1e11);
+}
+
+TEST_F(OnGpu, KeepsWhatAnEarlierRunMeasured) {
+  MeasureRequest request = small_request();
+  const GpuReference first = run(request);
+  request.tokens = {64};
+  const GpuReference second = run(request, &first);
+  EXPECT_EQ(second.measurements.size(), first.measurements.size() + 1);
+  GpuReference other = first;
+  other.device = "another GPU";
+  test::expect_input_error([&] { run(request, &other); }, "device: expected");
+}
+
+TEST_F(OnGpu, TheMeterAddsUpOrSaysWhyNot) {
+  const cuda::Nvml nvml;
+  if (!nvml.problem().empty()) GTEST_SKIP() << nvml.problem();
+  const double watts = cuda::idle_power(nvml, 0.5);
+  EXPECT_GT(watts, 1);
+  EXPECT_LT(watts, 2000);
+}
+
+}  // namespace
+}  // namespace lawcat
