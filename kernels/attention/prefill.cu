@@ -152,21 +152,23 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const unsigned feature = (warp * kPasses + pass) * 4 + lane % 4;
-      decay[pass] += gate_pass<kWhole, false, kOutputs>(
-          first, end, window, lane, {&shared.row_tail[feature], &shared.row_before[feature]},
-          [&](int i) {
+      float at_end[1] = {};
+      gate_pass<1, kWhole, false, kOutputs>(
+          first, end, window, lane, {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
+          [&](int i, int) {
             return __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(logits + i * 128 + feature * 2)) +
                    bias[pass];
           },
-          [&](int i, int, bool inside, float distance) {
+          [&](int i, bool inside, const float(&distance)[1]) {
             const unsigned to = lane / 4 * G::kFactorsOf8 + i * G::kWide + feature;
-            if constexpr (kOutputs) shared.grow[to] = inside ? exp2_fast(distance) : 0;
-            shared.shrink[to] = inside ? exp2_fast(-distance) : 0;
+            if constexpr (kOutputs) shared.grow[to] = inside ? exp2_fast(distance[0]) : 0;
+            shared.shrink[to] = inside ? exp2_fast(-distance[0]) : 0;
           },
           [&](int span) {
             if (lane == 0) atomicMax(&shared.most_span[buffer], span);
           },
-          [&](float factor, float) { shared.row_factor[feature] = factor; });
+          [&](int, float factor, float) { shared.row_factor[feature] = factor; });
+      decay[pass] += at_end[0];
     }
   };
 
@@ -264,6 +266,10 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
         return *reinterpret_cast<const float2*>(from + half * G::kFactorsOf8 + 8 * n);
       };
     };
+    // The left operand of products over the features: of 16 each.
+    const auto fragments_to = [](std::uint32_t(&to)[4][4]) {
+      return [&to](int half, int n, std::uint32_t pair) { to[n / 2][n % 2 * 2 + half] = pair; };
+    };
     convolve<G::kD>(&shared.k[buffer][block * 16][0], &shared.taps[1][local][0][0],
                     block_rows(shared.keys[local]), lane);
     __syncwarp();
@@ -271,7 +277,7 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
       std::uint32_t key[4][4];
       float z[G::kF / 2];
       project<G>(block_rows(shared.keys[local]), &shared.map[local][0][0], z, lane);
-      features<G>(z, k_scale, factor_of(shared.shrink + factors), key);
+      features<G>(z, k_scale, factor_of(shared.shrink + factors), fragments_to(key));
       __syncwarp();
 #pragma unroll
       for (int n = 0; n < 8; ++n)
@@ -286,7 +292,7 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
       __syncwarp();
       float z[G::kF / 2];
       project<G>(block_rows(shared.state[local]), &shared.map[local][0][0], z, lane);
-      features<G>(z, q_scale, factor_of(shared.grow + factors), query);
+      features<G>(z, q_scale, factor_of(shared.grow + factors), fragments_to(query));
       __syncwarp();
       if (load_next && next_is_whole)
         load_q.template operator()<false>(next);

@@ -119,7 +119,11 @@ struct Segment {
   /// As warp_arrive; the other block's warp stores as much here as this one has stored there, `bytes`.
   __device__ void arrive_after_stores(std::uint64_t* barrier, unsigned bytes, unsigned lane) const {
     __syncwarp();
-    if (lane == 0) split_barrier_arrive(barrier, kBlocks > 1 ? bytes : 0);
+    if (lane != 0) return;
+    if constexpr (kBlocks > 1)
+      split_barrier_arrive(barrier, bytes);
+    else
+      split_barrier_arrive(barrier);
   }
 
   __device__ void gates(unsigned gate_warp) {
@@ -139,37 +143,31 @@ struct Segment {
     float decay[kPasses][2] = {};  // log2 of the segment's gates' product so far
     Step step{.first = begin};
     int span = 0;
-    const auto pass_of = [&]<bool kWhole, bool kFull>(unsigned pass) {
+    const auto pass_of = [&]<bool kWhole, bool kFull>(unsigned pass,
+                                                      const std::uint32_t(&logits)[kGateTokens]) {
       const unsigned feature = feature_0 + pass * 8;
       float* const distances = &shared.distances[step.stage()][0][0];
       std::uint64_t* const record_full = &shared.record_full[step.record()];
       const unsigned to = distance_at(group * kGateTokens, feature);
-      float held[kGateTokens], at_end[2];
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const float bias = shared.bias[feature + e];
-        at_end[e] = gate_pass<kWhole, kFull, kOutputs>(
-            step.first, end, {step.size, step.from}, lane,
-            {&shared.row_tail[feature + e], &shared.row_before[feature + e]},
-            [&](int i) {
-              const float2 pair = unpack_bf16(logits[i]);
-              return (e == 0 ? pair.x : pair.y) + bias;
-            },
-            [&](int i, int, bool inside, float distance) {
-              const float value = inside ? distance : INFINITY;
-              if (e == 0)
-                held[i] = value;
-              else
-                store_in_cluster(reinterpret_cast<float2*>(distances + (to ^ i % 4 * 8) + i * G::kK),
-                                 float2{held[i], value}, &shared.distances_full[step.stage()]);
-            },
-            [&](int wide) { span = max(span, wide); },
-            [&](float factor, float after) {
-              store_in_cluster(&shared.row_factor[step.record()][feature + e], exp2_fast(factor),
-                               record_full);
-              store_in_cluster(&shared.row_end[feature + e], exp2_fast(after), record_full);
-            });
-      }
+      const float2 bias = *reinterpret_cast<const float2*>(&shared.bias[feature]);
+      float at_end[2] = {};
+      gate_pass<2, kWhole, kFull, kOutputs>(
+          step.first, end, {step.size, step.from}, lane,
+          {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
+          [&](int i, int f) {
+            const float2 pair = unpack_bf16(logits[i]);
+            return f == 0 ? pair.x + bias.x : pair.y + bias.y;
+          },
+          [&](int i, bool inside, const float(&distance)[2]) {
+            store_in_cluster(reinterpret_cast<float2*>(distances + (to ^ i % 4 * 8) + i * G::kK),
+                             inside ? float2{distance[0], distance[1]} : float2{INFINITY, INFINITY},
+                             &shared.distances_full[step.stage()]);
+          },
+          [&](int wide) { span = max(span, wide); },
+          [&](int f, float factor, float after) {
+            store_in_cluster(&shared.row_factor[step.record()][feature + f], exp2_fast(factor), record_full);
+            store_in_cluster(&shared.row_end[feature + f], exp2_fast(after), record_full);
+          });
       return float2{at_end[0], at_end[1]};
     };
     const auto publish = [&] {
@@ -188,8 +186,8 @@ struct Segment {
 #pragma unroll
         for (int i = 0; i < kGateTokens; ++i) logits[i] = next_logits[i];
         load_logits(pass + 1 < kPasses ? pass + 1 : 0, pass + 1 < kPasses ? first : next, next_logits);
-        const float2 at_end = next <= end ? pass_of.template operator()<true, true>(pass)
-                                          : pass_of.template operator()<true, false>(pass);
+        const float2 at_end = next <= end ? pass_of.template operator()<true, true>(pass, logits)
+                                          : pass_of.template operator()<true, false>(pass, logits);
         if constexpr (!kOutputs)
 #pragma unroll
           for (unsigned p = 0; p < kPasses; ++p)
@@ -217,7 +215,7 @@ struct Segment {
 #pragma unroll 1
           for (unsigned pass = 0; pass < kPasses; ++pass) {
             load_logits(pass, first, logits);
-            pass_of.template operator()<false, false>(pass);
+            pass_of.template operator()<false, false>(pass, logits);
           }
           publish();
         }
@@ -260,40 +258,42 @@ struct Segment {
     for (Step step{.first = begin}; step.first < end; step.next()) {
       if (kKeyGroups > 1 && step.number % kKeyGroups != kTurn) continue;
       const unsigned lane = thread_index() % 32, stage = step.stage();
-      split_barrier_wait(&shared.distances_full[stage], step.parity());
       if (step.from == 0) {
-        step.size = shared.window[step.record()];
         copy_wait<0>();
         __syncwarp();
       }
       split_barrier_wait(&shared.features_free[stage], step.parity() ^ 1);
+      std::byte* const to =
+          (kQuery ? shared.queries : shared.keys)[stage][0].bytes + warp * kBlockTokens * 128;
+      convolve<G::kD>(&rows[0][0], &shared.taps[kQuery ? 0 : 1][0][0], to, lane);
+      convolve<G::kD>(&rows[0][64], &shared.taps[kQuery ? 0 : 1][0][64], to + kTileBytes, lane);
+      __syncwarp();
+      publish_to_products();
+      barrier(kBarrier, kGroup);
+      float z[G::kF / 2];
+      const std::uint64_t input_tile = tile_descriptor(&(kQuery ? shared.queries : shared.keys)[stage]);
+      const std::uint64_t map_tile = tile_descriptor(&shared.map);
+      products_begin();
+#pragma unroll
+      for (int i = 0; i < G::kD / 16; ++i)
+        warpgroup_multiply_fp16<true>(z, input_tile + i / 4 * kNextTile + i % 4 * kNextAlongRow,
+                                      map_tile + i * kNextRows, i > 0);
+      products_commit();
+      products_wait();
+      barrier(kBarrier, kGroup);  // all have read their products' operands
+      split_barrier_wait(&shared.distances_full[stage], step.parity());
+      if (step.from == 0) step.size = shared.window[step.record()];
       if (step.size > 0) {
-        std::byte* const to =
-            (kQuery ? shared.queries : shared.keys)[stage][0].bytes + warp * kBlockTokens * 128;
-        convolve<G::kD>(&rows[0][0], &shared.taps[kQuery ? 0 : 1][0][0], to, lane);
-        convolve<G::kD>(&rows[0][64], &shared.taps[kQuery ? 0 : 1][0][64], to + kTileBytes, lane);
-        __syncwarp();
         if (const int next = step.first + kKeyGroups * kChunk; step.last_of_chunk() && next < end) {
           if (next + kChunk <= x.tokens)
             load.template operator()<false>(next);
           else
             load.template operator()<true>(next);
         }
-        publish_to_products();
-        barrier(kBarrier, kGroup);
-        float z[G::kF / 2];
-        const std::uint64_t input_tile = tile_descriptor(&(kQuery ? shared.queries : shared.keys)[stage]);
-        const std::uint64_t map_tile = tile_descriptor(&shared.map);
-        products_begin();
-#pragma unroll
-        for (int i = 0; i < G::kD / 16; ++i)
-          warpgroup_multiply_fp16<true>(z, input_tile + i / 4 * kNextTile + i % 4 * kNextAlongRow,
-                                        map_tile + i * kNextRows, i > 0);
-        products_commit();
-        std::uint32_t out[G::kK / 16][4];
         const float* const distances = &shared.distances[stage][0][0];
         const unsigned at = distance_at(warp * kBlockTokens + lane / 4, lane % 4 * 2);
-        products_wait();
+        std::uint32_t words[2][4];  // of four neighbouring tiles of either softmax
+        const unsigned row_at = swizzled_piece(lane % 8, lane / 8);
         features<G>(
             z, scale,
             [&](int half, int n) {  // the row 8 further is swapped differently
@@ -302,12 +302,12 @@ struct Segment {
               return kQuery ? float2{exp2_fast(distance.x), exp2_fast(distance.y)}
                             : float2{exp2_fast(-distance.x), exp2_fast(-distance.y)};
             },
-            out);
-        barrier(kBarrier, kGroup);  // all have read their products' operands
-        const unsigned from = swizzled_piece(lane % 16, lane / 16);
-#pragma unroll
-        for (int i = 0; i < G::kK / 16; ++i)
-          store_matrices(out[i], to + i / 4 * kTileBytes + (from ^ 2 * (i % 4) * 16));
+            [&](int half, int n, std::uint32_t pair) {
+              words[n / 8][n % 4] = pair;
+              if (n % 4 == 3)
+                store_matrices(words[n / 8],
+                               to + n / 8 * kTileBytes + half * 1024 + (row_at ^ n % 8 / 4 * 64));
+            });
         publish_to_products();
       }
       warp_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage], lane);

@@ -124,12 +124,11 @@ __device__ inline void project(const std::byte* rows, const __half* map, float (
   for (int i = 0; i < G::kF / 2; ++i) z[i] = sum[i / 4][i % 4];
 }
 
-/// phi of 16 rows from their z (which it changes), as bf16 pairs in accumulator layout: out[i] is the left
-/// operand of a product over features 16 i to 16 i + 15. Each is multiplied by a factor: `factor(half, n)`
-/// gives those of features 8 n + 2 (lane % 4) and the next, row lane / 4 + 8 half.
-template <class G, class Factor>
-__device__ inline void features(float (&z)[G::kF / 2], float z_scale, const Factor& factor,
-                                std::uint32_t (&out)[G::kK / 16][4]) {
+/// phi of 16 rows from their z (which it changes), as bf16 pairs: `put(half, n, pair)` receives those of
+/// features 8 n + 2 (lane % 4) and the next, row lane / 4 + 8 half, multiplied by `factor(half, n)`; a half
+/// after the other, n of the softmax of z and n of the softmax of -z in turns.
+template <class G, class Factor, class Put>
+__device__ inline void features(float (&z)[G::kF / 2], float z_scale, const Factor& factor, const Put& put) {
   constexpr int kTiles = G::kF / 8;  // of a product, 8 columns each
   // exp needs its largest argument taken away only where fp32 would not hold it.
   constexpr float kSafe = 60;
@@ -181,10 +180,8 @@ __device__ inline void features(float (&z)[G::kF / 2], float z_scale, const Fact
     for (int n = 0; n < kTiles; ++n) {
       const float2 f_up = factor(half, n);
       const float2 f_down = factor(half, kTiles + n);
-      out[n / 2][n % 2 * 2 + half] =
-          pack_bf16(z[4 * n + 2 * half] * up * f_up.x, z[4 * n + 2 * half + 1] * up * f_up.y);
-      out[kTiles / 2 + n / 2][n % 2 * 2 + half] =
-          pack_bf16(down_z[n][0] * down * f_down.x, down_z[n][1] * down * f_down.y);
+      put(half, n, pack_bf16(z[4 * n + 2 * half] * up * f_up.x, z[4 * n + 2 * half + 1] * up * f_up.y));
+      put(half, kTiles + n, pack_bf16(down_z[n][0] * down * f_down.x, down_z[n][1] * down * f_down.y));
     }
   }
 }
@@ -194,76 +191,92 @@ struct Window {
   int size, from;
 };
 
-/// What a feature's S was and is to be multiplied by, as log2: after the last window, and before the chunk.
+/// What S's row of a feature was and is to be multiplied by, as log2: after the last window, and before the
+/// chunk.
 struct RowTail {
   float *after, *before;
 };
 
-/// The gates of one feature in a window (kWhole: all) of the chunk (kFull: of 64 tokens, else maybe fewer)
-/// that begins at token `first` of a segment that ends at `end`. The lanes with the same lane % 4 share the
-/// feature, 8 tokens each, whose logits `logit(i)` gives. `put(i, row, inside, distance)` receives for each
-/// of them b - b_ref, and whether the token is in the window. Returns b_end, and tells `rows(factor)` in one
-/// of the feature's lanes log2 of what S becomes S' by. With kMiddle the reference row is the window's
-/// middle, and for a whole chunk `wide(1 or 2)` is called by warps that find it to need windows of 16 tokens
-/// or of one; without, it is the chunk's end.
-template <bool kWhole, bool kFull, bool kMiddle, class Logit, class Put, class Wide, class Rows>
-__device__ inline float gate_pass(int first, int end, Window window, unsigned lane, RowTail tail,
-                                  const Logit& logit, const Put& put, const Wide& wide, const Rows& rows) {
+/// The gates of kFeatures neighbouring features in a window (kWhole: all) of the chunk (kFull: of 64 tokens,
+/// else maybe fewer) that begins at token `first` of a segment that ends at `end`. The lanes with the same
+/// lane % 4 share them, 8 tokens each, whose logits of feature f `logit(i, f)` gives. `put(i, inside,
+/// distances)` receives for each of them b - b_ref, and whether the token is in the window. `rows(f, factor,
+/// after)` is told in one of the lanes log2 of what S becomes S' by, and the new *tail.after; b_end goes to
+/// `at_end`. With kMiddle the reference row is the window's middle, and for a whole chunk `wide(1 or 2)` is
+/// called by warps that find it to need windows of 16 tokens or of one; without, it is the chunk's end.
+template <int kFeatures, bool kWhole, bool kFull, bool kMiddle, class Logit, class Put, class Wide,
+          class Rows>
+__device__ inline void gate_pass(int first, int end, Window window, unsigned lane, RowTail tail,
+                                 float (&at_end)[kFeatures], const Logit& logit, const Put& put,
+                                 const Wide& wide, const Rows& rows) {
   const int group = static_cast<int>(lane / 4);
-  float sum[kGateTokens];  // of log2 gates from the first of the lane's tokens on
-#pragma unroll
-  for (int i = 0; i < kGateTokens; ++i) {
-    float one = log2_gate(logit(i));
-    if (!kFull && first + kChunk > end && first + group * kGateTokens + i >= end)
-      one = 0;  // keeps the state as it is
-    sum[i] = i == 0 ? one : sum[i - 1] + one;
-  }
-  float through = sum[kGateTokens - 1];  // from the chunk's first token to the lane's last
-#pragma unroll
-  for (unsigned step = 4; step < 32; step *= 2) {
-    const float earlier = __shfl_up_sync(~0U, through, step);
-    if (lane >= step) through += earlier;
-  }
-  float before = __shfl_up_sync(~0U, through, 4);
-  if (lane < 4) before = 0;
-  const auto after_group = [&](int last) {
-    return last < 0 ? 0.0F : __shfl_sync(~0U, through, last * 4 + static_cast<int>(lane) % 4);
-  };
-  float start = 0, to_end = 0, ref = 0, at_end = 0;
   const bool one_token = !kWhole && window.size == 1;
-  bool teller = lane < 4;
-  if constexpr (kWhole) {
-    at_end = after_group(7);
-    ref = kMiddle ? after_group(3) : at_end;
-    if constexpr (kMiddle)
-      if (__any_sync(~0U, fminf(ref, at_end - ref) < -kMostSpan))
-        wide(__any_sync(~0U, sum[kGateTokens - 1] < -kMostSpan) ? 2 : 1);
-  } else if (!one_token) {
-    start = after_group(window.from / kGateTokens - 1);
-    ref = after_group(window.from / kGateTokens);
-    at_end = after_group(window.from / kGateTokens + 1);
-  } else {
-    teller = group == window.from / kGateTokens;
-    to_end = sum[0];
+  float sum[kFeatures][kGateTokens];  // of log2 gates from the first of the lane's tokens on
+  float through[kFeatures];           // from the chunk's first token to the lane's last
+  float before[kFeatures], to_end[kFeatures], start[kFeatures] = {}, ref[kFeatures] = {};
 #pragma unroll
-    for (int i = 1; i < kGateTokens; ++i)
-      if (window.from % kGateTokens == i) to_end = sum[i] - sum[i - 1];
+  for (int f = 0; f < kFeatures; ++f)
+#pragma unroll
+    for (int i = 0; i < kGateTokens; ++i) {
+      float one = log2_gate(logit(i, f));
+      if (!kFull && first + kChunk > end && first + group * kGateTokens + i >= end)
+        one = 0;  // keeps the state as it is
+      sum[f][i] = i == 0 ? one : sum[f][i - 1] + one;
+      if (!kWhole && (i == 0 || window.from % kGateTokens == i)) to_end[f] = one;
+    }
+#pragma unroll
+  for (int f = 0; f < kFeatures; ++f) through[f] = sum[f][kGateTokens - 1];
+#pragma unroll
+  for (unsigned step = 4; step < 32; step *= 2)
+#pragma unroll
+    for (int f = 0; f < kFeatures; ++f) {
+      const float earlier = __shfl_up_sync(~0U, through[f], step);
+      if (lane >= step) through[f] += earlier;
+    }
+  const auto after_group = [&](int f, int last) {
+    return last < 0 ? 0.0F : __shfl_sync(~0U, through[f], last * 4 + static_cast<int>(lane) % 4);
+  };
+#pragma unroll
+  for (int f = 0; f < kFeatures; ++f) {
+    before[f] = __shfl_up_sync(~0U, through[f], 4);
+    if (lane < 4) before[f] = 0;
+    if constexpr (kWhole) {
+      at_end[f] = after_group(f, 7);
+      ref[f] = kMiddle ? after_group(f, 3) : at_end[f];
+    } else if (!one_token) {
+      start[f] = after_group(f, window.from / kGateTokens - 1);
+      ref[f] = after_group(f, window.from / kGateTokens);
+      at_end[f] = after_group(f, window.from / kGateTokens + 1);
+    }
+  }
+  if constexpr (kWhole && kMiddle) {
+    float half = 0, eighth = 0;
+#pragma unroll
+    for (int f = 0; f < kFeatures; ++f) {
+      half = fminf(half, fminf(ref[f], at_end[f] - ref[f]));
+      eighth = fminf(eighth, sum[f][kGateTokens - 1]);
+    }
+    if (__any_sync(~0U, half < -kMostSpan)) wide(__any_sync(~0U, eighth < -kMostSpan) ? 2 : 1);
   }
 #pragma unroll
   for (int i = 0; i < kGateTokens; ++i) {
     const int row = group * kGateTokens + i;
     const bool inside = (kWhole || (row >= window.from && row < window.from + window.size)) &&
                         (kFull || first + kChunk <= end || first + row < end);
-    put(i, row, inside, one_token ? 0 : before + sum[i] - ref);
+    float distances[kFeatures];
+#pragma unroll
+    for (int f = 0; f < kFeatures; ++f) distances[f] = one_token ? 0 : before[f] + sum[f][i] - ref[f];
+    put(i, inside, distances);
   }
-  if (teller) {
-    const float earlier = kWhole || window.from > 0 ? *tail.after : *tail.before;
-    if (kWhole) *tail.before = earlier;
-    const float after = one_token ? 0 : at_end - ref;
-    rows(earlier + (one_token ? to_end : ref - start), after);
-    *tail.after = after;
-  }
-  return at_end;
+  if (one_token ? group == window.from / kGateTokens : lane < 4)
+#pragma unroll
+    for (int f = 0; f < kFeatures; ++f) {
+      const float earlier = kWhole || window.from > 0 ? tail.after[f] : tail.before[f];
+      if (kWhole) tail.before[f] = earlier;
+      const float after = one_token ? 0 : at_end[f] - ref[f];
+      rows(f, earlier + (one_token ? to_end[f] : ref[f] - start[f]), after);
+      tail.after[f] = after;
+    }
 }
 
 /// Queues a kernel; with `overlapping` it may get ready while the one before it still runs. Clusters are of
