@@ -7,8 +7,8 @@
 // Ladder, H100, copies at 3.0 TB/s, `lawcat-sim gpu --shape llama3.2-1b,mistral-7b --decode-batch 1,64` in a
 // graph:
 //   D = 64: 3.8 us at batch 1; 31.3 us at batch 64, 77 % of the copy rate (predicted 3 to 4 us, and 75 %)
-//   D = 128: 6.8 us at batch 1; 129 us at batch 64, 72 % (202 registers of 256 threads: one block an SM at a
-//   time)
+//   D = 128: 6.8 us at batch 1; 129 us at batch 64, 72 %. With the map read where it is used, two blocks fit
+//   on a multiprocessor: 8.4 us and 126 us, not kept
 // The first design replaced k's tail in a launch of its own, once all heads of a group had read it; every
 // head's own copy of it costs 3 % more bytes and no launch.
 #include "kernels/attention/forms.h"
@@ -40,14 +40,10 @@ struct DecodeShape {
   static constexpr int kRowGroups = kThreads / kColumns;  // 8
   static constexpr int kRows = kK / kRowGroups;           // rows of a thread: every kRowGroups-th
   static constexpr int kParts = 4;  // threads that share a pair of features' sum over channels
-  // Blocks on a multiprocessor at a time: one's feature map runs while another's state is on its way. At D =
-  // 128 the registers for two leave none to hold a thread's part of the map.
-  static constexpr int kBlocks = kD == 64 ? 4 : 2;
-  static constexpr bool kHoldsMap = kD == 64;
 };
 
 template <int kD>
-__global__ void __launch_bounds__(2 * kD, DecodeShape<kD>::kBlocks) decode_kernel(const DecodeArguments x) {
+__global__ void __launch_bounds__(2 * kD) decode_kernel(const DecodeArguments x) {
   using G = DecodeShape<kD>;
   constexpr int kF = G::kF, kK = G::kK;
   __shared__ float conv[2][kD], phi[2][kK], forget[kK], normaliser_part[kK];
@@ -81,15 +77,11 @@ __global__ void __launch_bounds__(2 * kD, DecodeShape<kD>::kBlocks) decode_kerne
   // Its share of the feature map: two features over a part of the channels, for q or for k.
   const int which = thread / kD, pair = thread % kD / G::kParts, part = thread % G::kParts;
   constexpr int kChannels = kD / G::kParts;
-  const auto map_of = [&](int i) {
-    return *reinterpret_cast<const __half2*>(
-        x.map + (static_cast<std::size_t>(head) * kD + i * G::kParts + part) * kF + 2 * pair);
-  };
-  __half2 map[G::kHoldsMap ? kChannels : 1];
-  if constexpr (G::kHoldsMap) {
+  __half2 map[kChannels];
 #pragma unroll
-    for (int i = 0; i < kChannels; ++i) map[i] = map_of(i);
-  }
+  for (int i = 0; i < kChannels; ++i)
+    map[i] = *reinterpret_cast<const __half2*>(
+        x.map + (static_cast<std::size_t>(head) * kD + i * G::kParts + part) * kF + 2 * pair);
   const float z_scale = x.z_scale[head];
   const float bias = x.gate_bias && thread < kK ? x.gate_bias[kv * kK + thread] : 0.0F;
 
@@ -110,9 +102,9 @@ __global__ void __launch_bounds__(2 * kD, DecodeShape<kD>::kBlocks) decode_kerne
     __syncthreads();
 
     float2 z{0, 0};
-#pragma unroll(G::kHoldsMap ? kChannels : 8)
+#pragma unroll
     for (int i = 0; i < kChannels; ++i) {
-      const float2 w = __half22float2(G::kHoldsMap ? map[i] : map_of(i));
+      const float2 w = __half22float2(map[i]);
       const float c = conv[which][i * G::kParts + part];
       z.x += w.x * c;
       z.y += w.y * c;

@@ -7,6 +7,7 @@
 //   2. scan:    from these the state at each segment's start (elementwise, over the segments)
 //   3. outputs: each segment from its state at the start, to its outputs; the last one leaves the final state
 // The first and the third are one kernel; q and outputs are left out in the first.
+// Those of D = 128 are in prefill128.cu; its states kernel may do a segment in pieces.
 //
 // Within a chunk, with b_i the running sum of log2 of the gates, per feature r, and a reference row `ref`:
 //   q'_i = phi(q_i) 2^(b_i - b_ref),  k'_i = phi(k_i) 2^(b_ref - b_i),  S' = 2^(b_ref - b_start) S
@@ -466,9 +467,9 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
 /// From the segments' sums to the states at their starts, in place, beginning with the sequence's own state;
 /// and the convolution tails: a copy of the old ones for the outputs kernel, then the new ones.
 __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q_tail, float* k_tail,
-                            int head_dim, int features) {
+                            int head_dim, int features, int segments) {
   let_next_kernel_start();
-  if (x.segments > 1) wait_for_earlier_kernels();
+  if (segments > 1) wait_for_earlier_kernels();
   const int index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int row_parts = head_dim / 4, rows = x.heads * features;
   const auto decay =
@@ -481,20 +482,20 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
     auto* const starts = reinterpret_cast<float4*>(x.starts) + index;
     const float* const factors = decay(index / row_parts);
     float4 now = reinterpret_cast<const float4*>(x.state)[index];
-    for (int first = 0; first < x.segments; first += kAtOnce) {
+    for (int first = 0; first < segments; first += kAtOnce) {
       float4 sum[kAtOnce];
       float a[kAtOnce];
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i)
-        if (first + i + 1 < x.segments) {
+        if (first + i + 1 < segments) {
           sum[i] = starts[static_cast<std::size_t>(first + i) * rows * row_parts];
           a[i] = factors[(first + i) * x.kv_heads * features];
         }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        if (first + i >= x.segments) break;
+        if (first + i >= segments) break;
         starts[static_cast<std::size_t>(first + i) * rows * row_parts] = now;
-        if (first + i + 1 < x.segments)
+        if (first + i + 1 < segments)
           now = {now.x * a[i] + sum[i].x, now.y * a[i] + sum[i].y, now.z * a[i] + sum[i].z,
                  now.w * a[i] + sum[i].w};
       }
@@ -503,10 +504,10 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
     const int row = index - rows * row_parts;
     const float* const factors = decay(row);
     float now = x.norm[row];
-    for (int segment = 0; segment < x.segments; ++segment) {
+    for (int segment = 0; segment < segments; ++segment) {
       float& at = x.norm_starts[static_cast<std::size_t>(segment) * rows + row];
       const float start = now;
-      if (segment + 1 < x.segments) now = now * factors[segment * x.kv_heads * features] + at;
+      if (segment + 1 < segments) now = now * factors[segment * x.kv_heads * features] + at;
       at = start;
     }
   } else {
@@ -528,29 +529,54 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
 }
 
 struct Plan {
-  int heads_per_block, blocks, segments, segment_tokens;
+  int heads_per_block, blocks, segments, segment_tokens, pieces;
+  /// Segments and pieces that have a state at their start.
+  int starts() const { return (segments - 1) * pieces + 1; }
 };
+
+constexpr int kMostPieces = 4;
+
+int multiprocessors() {
+  static const int count = [] {
+    int value = 1;
+    cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0);
+    return value;
+  }();
+  return count;
+}
+
+/// Segments that fill the GPU once: blocks of D = 64 have up to four heads, those of D = 128 one.
+int most_segments(const UnitShape& s) {
+  return std::max(1, multiprocessors() * (s.head_dim == 64 ? 4 : 1) / s.heads);
+}
 
 /// As many segments as fill the GPU once.
 Plan plan_for(const UnitShape& s, int tokens) {
-  static const int multiprocessors = [] {
-    int count = 1;
-    cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0);
-    return count;
-  }();
   Plan plan{};
   const int chunks = (tokens + kChunk - 1) / kChunk;
   const bool small = s.head_dim == 64;
   plan.heads_per_block = !small ? 1 : s.group() % 4 == 0 ? 4 : s.group() % 2 == 0 ? 2 : 1;
   // Too few blocks of many heads for the GPU: more blocks of fewer.
-  while (plan.heads_per_block > 1 && 2 * chunks * (s.heads / plan.heads_per_block) <= multiprocessors)
+  while (plan.heads_per_block > 1 && 2 * chunks * (s.heads / plan.heads_per_block) <= multiprocessors())
     plan.heads_per_block /= 2;
   plan.blocks = s.heads / plan.heads_per_block;
-  const int most =
-      std::clamp(multiprocessors * (small ? 4 / plan.heads_per_block : 1) / plan.blocks, 1, chunks);
+  const int most = std::min(most_segments(s), chunks);
   const int per_segment = (chunks + most - 1) / most;
   plan.segments = (chunks + per_segment - 1) / per_segment;
   plan.segment_tokens = per_segment * kChunk;
+  plan.pieces = 1;
+  if (!small && plan.segments > 1) {
+    // Without the last segment the GPU is not full: pieces whose number comes closer to filling it a few
+    // times.
+    const auto chunks_of_time = [&](int pieces) {
+      constexpr int kStart = 2;  // what a block's start costs
+      const int count = plan.blocks * (plan.segments - 1) * pieces;
+      return (count + multiprocessors() - 1) / multiprocessors() * (per_segment / pieces + kStart);
+    };
+    for (int pieces = 2; pieces <= kMostPieces; ++pieces)
+      if (per_segment % pieces == 0 && chunks_of_time(pieces) < chunks_of_time(plan.pieces))
+        plan.pieces = pieces;
+  }
   return plan;
 }
 
@@ -558,8 +584,8 @@ struct Workspace {
   std::size_t starts, norm_starts, decays, tails, size;
 };
 
-Workspace workspace_of(const UnitShape& s, int segments) {
-  const auto count = static_cast<std::size_t>(segments);
+Workspace workspace_of(const UnitShape& s, int starts) {
+  const auto count = static_cast<std::size_t>(starts);
   const std::size_t rows = static_cast<std::size_t>(s.heads) * s.key_features();
   Workspace at{};
   at.norm_starts = to_16_bytes(count * rows * s.head_dim * sizeof(float));
@@ -600,7 +626,9 @@ cudaError_t launch_segments(const PrefillArguments& x, const UnitShape& shape, c
 }  // namespace
 
 std::size_t bf16_prefill_workspace_bytes(const UnitShape& shape, int tokens) {
-  return workspace_of(shape, plan_for(shape, tokens).segments).size;
+  // Fewer tokens may be cut into more segments or pieces than these.
+  const int chunks = (tokens + kChunk - 1) / kChunk, pieces = shape.head_dim == 64 ? 1 : kMostPieces;
+  return workspace_of(shape, std::min((most_segments(shape) - 1) * pieces + 1, chunks)).size;
 }
 
 cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* state, const Tensors& tensors,
@@ -608,7 +636,7 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
   const WeightLayout weight = weight_layout(shape);
   const StateLayout at = state_layout(shape);
   const Plan plan = plan_for(shape, tokens);
-  const Workspace work = workspace_of(shape, plan.segments);
+  const Workspace work = workspace_of(shape, plan.starts());
   const auto* const w = static_cast<const std::byte*>(weights);
   auto* const own = static_cast<std::byte*>(state);
   auto* const scratch = static_cast<std::byte*>(workspace);
@@ -641,14 +669,15 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .kv_heads = shape.kv_heads,
                      .tokens = tokens,
                      .segments = plan.segments,
-                     .segment_tokens = plan.segment_tokens};
+                     .segment_tokens = plan.segment_tokens,
+                     .pieces = plan.pieces};
   if (const cudaError_t error = launch_segments<false>(x, shape, plan, stream); error != cudaSuccess)
     return error;
   const int rows = shape.heads * shape.key_features();
   const int threads = rows * shape.head_dim / 4 + rows + 2 * shape.heads * shape.head_dim;
   if (const cudaError_t error =
           launch(scan_kernel, dim3((threads + 127) / 128), 128, 0, plan.segments > 1, stream, 1, x, old_tails,
-                 q_tail, k_tail, shape.head_dim, shape.key_features());
+                 q_tail, k_tail, shape.head_dim, shape.key_features(), plan.starts());
       error != cudaSuccess)
     return error;
   x.q_tail = old_tails;

@@ -13,6 +13,18 @@
 //
 // S is held transposed, a row per column of the values: its accumulators are then the left operand of
 // o^T = S'^T q'^T + v^T w^T (w the masked scores), and S' needs no place in shared memory.
+//
+// Ladder, Mistral-7B's shape at T = 16,384 on an H100, all three kernels, by graph replay as in `lawcat-sim
+// gpu
+// --shape mistral-7b --tokens 16384`. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400 us were aimed
+// at.
+//   us    version
+//   1187  roles in a pipeline, feature map by mma.sync
+//    553  feature map by wgmma; gates shared by the two heads of a cluster, stored into each other's memory
+//         asynchronously; two warpgroups make keys in the states kernel
+//    502  gates of two features at once, q' and k' stored by halves
+// What is left (ncu): states 148, scan 38, outputs 336 us at 1.8 instructions a cycle, 18 % of whose stalls
+// are misses of the instruction cache: q and k have a copy each of the feature code.
 #include "kernels/attention/prefill_parts.cuh"
 
 namespace lawcat::cuda {
@@ -91,15 +103,13 @@ struct Step {
   }
 };
 
-/// What the warp did before is done for those who wait.
-__device__ inline void warp_arrive(std::uint64_t* barrier, unsigned lane) {
-  __syncwarp();
-  if (lane == 0) split_barrier_arrive(barrier);
-}
-
 template <bool kOutputs, int kBlocks>
 struct Segment {
   static constexpr int kGateWarps = 4;
+  // Of a warp at a barrier: every lane arrives. One for all of them after __syncwarp would do, and does where
+  // stores in the other block count for the barrier too; but compute-sanitizer's racecheck does not see
+  // through it.
+  static constexpr int kArrivals = kBlocks == 1 ? 32 : 1;
   // The states kernel has no queries: their warpgroup makes every other step's keys.
   static constexpr int kKeyGroups = kOutputs ? 1 : 2;
 
@@ -116,14 +126,15 @@ struct Segment {
     if constexpr (kBlocks > 1)
       store_in_peer(shared_address(to) + peer_offset, value, shared_address(barrier) + peer_offset);
   }
-  /// As warp_arrive; the other block's warp stores as much here as this one has stored there, `bytes`.
+  /// The warp's stores are done for those who wait; the other block's warp stores as much here as this one
+  /// has stored there, `bytes`.
   __device__ void arrive_after_stores(std::uint64_t* barrier, unsigned bytes, unsigned lane) const {
-    __syncwarp();
-    if (lane != 0) return;
-    if constexpr (kBlocks > 1)
-      split_barrier_arrive(barrier, bytes);
-    else
+    if constexpr (kBlocks == 1) {
       split_barrier_arrive(barrier);
+    } else {
+      __syncwarp();
+      if (lane == 0) split_barrier_arrive(barrier, bytes);
+    }
   }
 
   __device__ void gates(unsigned gate_warp) {
@@ -310,17 +321,21 @@ struct Segment {
             });
         publish_to_products();
       }
-      warp_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage], lane);
-      if (lane == 0) {
+      split_barrier_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage]);
+      if constexpr (kBlocks == 1) {
         split_barrier_arrive(&shared.distances_free[stage]);
-        if constexpr (kBlocks > 1)
+      } else {
+        __syncwarp();
+        if (lane == 0) {
+          split_barrier_arrive(&shared.distances_free[stage]);
           split_barrier_arrive_in_peer(shared_address(&shared.distances_free[stage]) + peer_offset);
+        }
       }
     }
   }
 
   __device__ void products() {
-    // Of a thread: its rows of S^T are columns column_0 + 64 c + 8 half of the values, its columns features
+    // Of a thread: its rows of S^T are columns row_0 + 64 c + 8 half of the values, its columns features
     // 64 h + 8 n + 2 t and the next: s[c][h][4 n + 2 half].
     const unsigned warp = thread_index() / 32 % 4, lane = thread_index() % 32, g = lane / 4, t = lane % 4;
     const unsigned row_0 = warp * 16 + g;
@@ -360,7 +375,7 @@ struct Segment {
     };
     if constexpr (kOutputs)
       for_state(
-          static_cast<std::size_t>(segment) * x.heads + head,
+          static_cast<std::size_t>(segment) * x.pieces * x.heads + head,
           [&](float& to, std::size_t at, unsigned) { to = x.starts[at]; },
           [&](float& to, std::size_t at, unsigned) { to = x.norm_starts[at]; });
 
@@ -377,7 +392,7 @@ struct Segment {
       if (kOutputs && step.size == 0) {
         split_barrier_wait(&shared.keys_full[stage], step.parity());
         split_barrier_wait(&shared.queries_full[stage], step.parity());
-        warp_arrive(&shared.features_free[stage], lane);
+        split_barrier_arrive(&shared.features_free[stage]);
         continue;
       }
       // ---- S'
@@ -523,7 +538,7 @@ struct Segment {
         products_commit();
       }
       products_wait();
-      warp_arrive(&shared.features_free[stage], lane);
+      split_barrier_arrive(&shared.features_free[stage]);
       barrier(kProductsBarrier, kGroup);
       if (step.last_of_chunk() && step.first + kChunk < end) load_v(step.first + kChunk);
     }
@@ -543,14 +558,14 @@ struct Segment {
   }
 };
 
-/// Kernels 1 (kOutputs false) and 3. Grid: (heads, segments).
+/// Kernels 1 (kOutputs false) and 3. Grid: (heads, segments; of kernel 1 their pieces).
 template <bool kOutputs, int kBlocks>
 __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillArguments x) {
   extern __shared__ __align__(1024) std::byte memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const unsigned thread = threadIdx.x;
   const int head = static_cast<int>(blockIdx.x), segment = static_cast<int>(blockIdx.y);
-  const int begin = segment * x.segment_tokens;
+  const int tokens = kOutputs ? x.segment_tokens : x.segment_tokens / x.pieces, begin = segment * tokens;
   using Work = Segment<kOutputs, kBlocks>;
   const unsigned rank = kBlocks > 1 ? cluster_rank() : 0;
   Work work{x,
@@ -559,7 +574,7 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
             head / (x.heads / x.kv_heads),
             segment,
             begin,
-            min(begin + x.segment_tokens, x.tokens),
+            min(begin + tokens, x.tokens),
             rank,
             peer_address(shared_address(memory), kBlocks - 1 - rank) - shared_address(memory)};
 
@@ -581,14 +596,15 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
   constexpr unsigned kOnes = sizeof(shared.norm_state) / 4;  // ones comes after norm_state
   for (unsigned i = thread; i < kOnes + sizeof(shared.ones) / 4; i += kThreads)
     reinterpret_cast<std::uint32_t*>(shared.norm_state)[i] = i >= kOnes && i < kOnes + 32 ? 0x3f803f80U : 0;
-  if (thread < kRecords) split_barrier_set(&shared.record_full[thread], Work::kGateWarps);
-  if (thread == 0) split_barrier_set(&shared.spans_full, Work::kGateWarps);
+  constexpr int kGateArrivals = Work::kGateWarps * Work::kArrivals;
+  if (thread < kRecords) split_barrier_set(&shared.record_full[thread], kGateArrivals);
+  if (thread == 0) split_barrier_set(&shared.spans_full, kGateArrivals);
   if (thread < kStages) {
-    split_barrier_set(&shared.distances_full[thread], Work::kGateWarps);
-    split_barrier_set(&shared.distances_free[thread], (kOutputs ? 8 : 4) * kBlocks);
-    split_barrier_set(&shared.queries_full[thread], 4);
-    split_barrier_set(&shared.keys_full[thread], 4);
-    split_barrier_set(&shared.features_free[thread], 4);
+    split_barrier_set(&shared.distances_full[thread], kGateArrivals);
+    split_barrier_set(&shared.distances_free[thread], (kOutputs ? 8 : 4) * kBlocks * Work::kArrivals);
+    split_barrier_set(&shared.queries_full[thread], kGroup);
+    split_barrier_set(&shared.keys_full[thread], kGroup);
+    split_barrier_set(&shared.features_free[thread], kGroup);
   }
   let_next_kernel_start();
   copy_wait<0>();
@@ -618,7 +634,7 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
 
 template <bool kOutputs, int kBlocks>
 cudaError_t launch_segments(const PrefillArguments& x, cudaStream_t stream) {
-  const int segments = kOutputs ? x.segments : x.segments - 1;
+  const int segments = kOutputs ? x.segments : (x.segments - 1) * x.pieces;
   if (segments == 0) return cudaSuccess;
   constexpr auto kernel = segment_kernel_128<kOutputs, kBlocks>;
   if (const cudaError_t error =

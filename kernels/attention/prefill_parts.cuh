@@ -31,6 +31,8 @@ struct PrefillArguments {
   float* decays;        // [segments, Hkv, K]: product of a segment's gates
   float *state, *norm;  // final
   int heads, kv_heads, tokens, segments, segment_tokens;
+  int pieces;  // of a segment; the states kernel does each by itself, and starts, norm_starts and decays are
+               // theirs
 };
 
 /// A tile as wgmma reads it.
