@@ -194,6 +194,11 @@ std::string to_text(const Report& report) {
                                                                      *l.speedup_vs_gpu.value)
                                                        : std::string())
                   : "no figure: " + l.gpu_s.reason);
+  if (l.gpu_s.value && report.energy.gpu_j.value)
+    line("", fmt::format("{}{}", to_words(report.energy.gpu_j, "J"),
+                         report.energy.ratio_vs_gpu.value ? fmt::format(": {:.3g} x the accelerator's energy",
+                                                                        *report.energy.ratio_vs_gpu.value)
+                                                          : std::string()));
   if (report.energy.accelerator_j) {
     const EnergyRange& j = *report.energy.accelerator_j;
     line("energy",

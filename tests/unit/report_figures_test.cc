@@ -133,6 +133,9 @@ TEST(Report, TextSaysWhatMattersAndWhatIsMissing) {
   measured.latency.speedup_vs_gpu = 0.2;
   EXPECT_THAT(to_text(measured),
               HasSubstr("2 ms for the unit's work (measured): 0.2 x the accelerator's time"));
+  measured.energy.gpu_j = 0.5;
+  measured.energy.ratio_vs_gpu = 250.0;
+  EXPECT_THAT(to_text(measured), HasSubstr("500 mJ: 250 x the accelerator's energy\n"));
   Report wrong = full_report();
   wrong.answer.correct = false;
   EXPECT_THAT(to_text(wrong), HasSubstr("WRONG: expected 12345"));
