@@ -28,12 +28,6 @@ __device__ inline void load_matrices_transposed(std::uint32_t (&r)[4], const voi
                : "r"(shared_address(row))
                : "memory");
 }
-__device__ inline void load_matrices_transposed(std::uint32_t (&r)[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
 
 /// The other way round: the fragments of load_matrices to four 8 x 8 matrices.
 __device__ inline void store_matrices(const std::uint32_t (&r)[4], void* row) {
@@ -49,13 +43,6 @@ __device__ inline void store_matrices_transposed(const std::uint32_t (&r)[4], vo
 }
 
 /// c += a b: a 16 x 16, b 16 x 8, c 16 x 8.
-__device__ inline void multiply_bf16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
-                                     std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-      "{%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 __device__ inline void multiply_fp16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                                      std::uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

@@ -2,6 +2,11 @@
 // See softmax_attention.h. Prefill: a block per head and 32 queries walks over tiles of 32 keys with a
 // running maximum, four threads to a query. Decode: keys are split over blocks, a second kernel joins their
 // sums.
+//
+// One version, for correctness everywhere and never a baseline: no tensor cores. A layer of Llama-3.2-1B's
+// shape at 16,384 tokens on an H100 takes 79 ms with it, 6.0 with cuDNN's attention, 7.3 with
+// FlashAttention-2
+// (`lawcat-sim gpu --shape llama3.2-1b --operations layer --softmax --tokens 16384`).
 #include <string>
 
 #include "kernels/softmax/softmax_attention.h"
