@@ -6,7 +6,7 @@
 // The floor is the state's way to the chip and back, 8 K (D + 1) bytes per head and sequence, with tails.
 // Ladder, H100, copies at 3.0 TB/s, `lawcat-sim gpu --shape llama3.2-1b,mistral-7b --decode-batch 1,64` in a
 // graph:
-//   D = 64: 3.8 us at batch 1; 31.3 us at batch 64, 77 % of the copy rate (predicted 3 to 4 us, and 75 %)
+//   D = 64: 3.8 us at batch 1; 31.3 us at batch 64, 77 % of the copy rate (2.5 us predicted at batch 1)
 //   D = 128: 6.8 us at batch 1; 129 us at batch 64, 72 %. With the map read where it is used, two blocks fit
 //   on a multiprocessor: 8.4 us and 126 us, not kept
 // The first design replaced k's tail in a launch of its own, once all heads of a group had read it; every

@@ -18,23 +18,27 @@
 // outside the window have k' = 0. No gate overflows, and a window of one token is the recurrence itself. The
 // states kernel takes ref = end and needs none of this.
 //
-// Ladder, Llama-3.2-1B's shape at T = 16,384 on an H100 (copies at 3.0 TB/s), by graph replay as in
-// `lawcat-sim gpu --shape llama3.2-1b --tokens 16384`. The floor, 184 MB of q, k, v, gk and o, is 61 us.
-// Instructions are a warp's for a chunk, of the outputs kernel and of the states kernel (ncu).
-//   us   version; what was predicted
-//   310  mma.sync for all products, gates' sums exchanged in shared memory. 100 to 200 us were predicted
-//        from 1,700 + 880 instructions: there were 2,690 + 1,130, and prefetched logits spilled
-//   261  logits by asynchronous copy; k and v in two buffers; softmax scale folded into exp2. 220
-//   272  scores, outputs and state by wgmma, the normaliser as a column of its own. 220: addresses of
-//        swizzled tiles, computed anew to save registers, ate it (2,840)
-//   226  unsigned indices, a swizzle is one xor, descriptors the same in a warp. 225 (2,270 + 1,050)
-//   215  whole chunks copied and stored without bounds checks; kernels launched to overlap. 205
+// Ladder, Llama-3.2-1B's shape at T = 16,384 on an H100 (copies at 3.0 TB/s), by graph replay. The last
+// figure is `lawcat-sim gpu --shape llama3.2-1b --tokens 16384`; the versions before it were timed by a bench
+// that was not kept. The floor, 184 MB of q, k, v, gk and o, is 61 us. Instructions are a warp's for a chunk,
+// of the outputs kernel and of the states kernel (ncu). Where no prediction stands, none had been written
+// down.
+//   us   version
+//   310  mma.sync for all products, gates' sums exchanged in shared memory. About 160 predicted, from 1,700 +
+//        880 instructions: there were 2,690 + 1,130, and prefetched logits spilled
+//   261  logits by asynchronous copy; k and v in two buffers; softmax scale folded into exp2. 215 predicted
+//   272  scores, outputs and state by wgmma, the normaliser as a column of its own. A fifth less predicted:
+//        addresses of swizzled tiles, computed anew to save registers, ate it (2,840 instructions)
+//   226  unsigned indices, a swizzle is one xor, descriptors the same in a warp (2,270 + 1,050)
+//   215  whole chunks copied and stored without bounds checks; kernels launched to overlap. 12 % fewer
+//        instructions and 5 us less for launches predicted
 //   208  a thread sums 8 tokens of a gate, so that warps exchange no sums: one block-wide barrier a chunk and
-//        a split one. 195: barriers had been hidden better than thought (2,000 + 980)
-//   196  convolution in packed fp16, taps scaled per head. 195
-//   194  gates of the first chunk before waiting for the scan, the scan's loads at once: 2 us less at every T
+//        a split one (2,000 + 980). 185 predicted: barriers had been hidden better than thought
+//   196  convolution in packed fp16, taps scaled per head. 10 us less predicted
+//   193  gates of the first chunk before waiting for the scan, the scan's loads at once. Within the spread
+//        here (191 to 196 from run to run); at T = 1,024 30.7 fell to 28.6, where 26.5 were predicted
 // What is left: 2.2 of 4 instructions a cycle with 4 warps a scheduler, half of them in the features; and
-// below 4,096 tokens about 20 us of three launches, their first loads and the scan.
+// below 4,096 tokens some 20 us that do not grow with T: three launches, their first loads and the scan.
 #include <algorithm>
 
 #include "kernels/attention/prefill_parts.cuh"

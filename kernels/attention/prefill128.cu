@@ -14,17 +14,17 @@
 // S is held transposed, a row per column of the values: its accumulators are then the left operand of
 // o^T = S'^T q'^T + v^T w^T (w the masked scores), and S' needs no place in shared memory.
 //
-// Ladder, Mistral-7B's shape at T = 16,384 on an H100, all three kernels, by graph replay as in `lawcat-sim
-// gpu
-// --shape mistral-7b --tokens 16384`. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400 us were aimed
-// at.
+// Ladder, Mistral-7B's shape at T = 16,384 on an H100, all three kernels, by graph replay, by
+// `lawcat-sim gpu --shape mistral-7b --tokens 16384`. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400
+// us were aimed at.
 //   us    version
 //   1187  roles in a pipeline, feature map by mma.sync
 //    553  feature map by wgmma; gates shared by the two heads of a cluster, stored into each other's memory
 //         asynchronously; two warpgroups make keys in the states kernel
-//    502  gates of two features at once, q' and k' stored by halves
-// What is left (ncu): states 148, scan 38, outputs 336 us at 1.8 instructions a cycle, 18 % of whose stalls
-// are misses of the instruction cache: q and k have a copy each of the feature code.
+//    485  gates of two features at once, q' and k' stored by halves
+// What was left by ncu just before the last figure: states 148, scan 38, outputs 336 us at 1.8 instructions a
+// cycle, 18 % of whose stalls are misses of the instruction cache: q and k have a copy each of the feature
+// code.
 #include "kernels/attention/prefill_parts.cuh"
 
 namespace lawcat::cuda {
