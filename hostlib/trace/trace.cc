@@ -32,6 +32,8 @@ void read_task(StrictObject task, const std::filesystem::path& folder, Trace& tr
       spec.index = static_cast<std::uint64_t>(task.get_int("index", 0, std::int64_t{1} << 31));
     if (task.has("depth")) spec.depth = task.get_number("depth", 0, 1);
     if (task.has("noise")) spec.noise = task.get_number("noise", 0, 1);
+    if (task.has("distractors"))
+      spec.distractors = static_cast<int>(task.get_int("distractors", 0, max_distractors(spec.tokens)));
     trace.passkey = spec;
   } else {
     if (task.has("text")) trace.text = task.get_string("text");

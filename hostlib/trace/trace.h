@@ -15,9 +15,9 @@ namespace lawcat {
 ///   schema, name, model, phases {decode_tokens}, preset    required
 ///   description                                            optional, text
 ///   gpu_reference                                          optional, file beside the trace
-///   task    one of {generator: "passkey", tokens, seed, index?, depth?, noise?}, {text, expected?},
-///           {text_file, expected?}, {tokens_file, expected?}. Without it the trace is timing only and
-///           phases also holds prefill_tokens.
+///   task    one of {generator: "passkey", tokens, seed, index?, depth?, noise?, distractors?},
+///           {text, expected?}, {text_file, expected?}, {tokens_file, expected?}. Without it the trace is
+///           timing only and phases also holds prefill_tokens.
 struct Trace {
   std::string name;
   std::string description;

@@ -40,10 +40,11 @@ std::string with(const std::string& rest) {
 TEST_F(TraceFile, ReadsAPasskeyTask) {
   const Trace trace = load_trace(write(with(
       R"(, "phases": {"decode_tokens": 5}, "gpu_reference": "gpu/x.json",
-         "task": {"generator": "passkey", "tokens": 2048, "seed": 3, "depth": 0.25})")));
+         "task": {"generator": "passkey", "tokens": 2048, "seed": 3, "depth": 0.25, "distractors": 4})")));
   EXPECT_EQ(trace.passkey->tokens, 2048);
   EXPECT_EQ(trace.passkey->seed, 3u);
   EXPECT_EQ(trace.passkey->depth, 0.25);
+  EXPECT_EQ(trace.passkey->distractors, 4);
   EXPECT_EQ(trace.decode_tokens, 5);
   EXPECT_FALSE(trace.timing_only());
   EXPECT_EQ(trace.gpu_reference, folder_ / "gpu/x.json");
@@ -96,6 +97,8 @@ TEST_F(TraceFile, BadFilesAreRefusedWithPlaceAndExpectation) {
           "task.tokens: expected");
   message(with(phases + R"(, "task": {"generator": "passkey", "tokens": 100, "seed": 1, "depth": 2})"),
           "task.depth: expected a number from 0 to 1, got 2");
+  message(with(phases + R"(, "task": {"generator": "passkey", "tokens": 100, "seed": 1, "distractors": 4})"),
+          "task.distractors: expected");
   message(with(R"(, "phases": {"decode_tokens": 5, "prefill_tokens": 9}, "task": {"text": "a"})"),
           "phases.prefill_tokens: expected one of the keys decode_tokens");
 }

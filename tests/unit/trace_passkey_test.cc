@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
+#include <regex>
 #include <set>
 
 #include "hostlib/io/error.h"
@@ -139,7 +141,86 @@ TEST(Passkey, NoiseReplacesThatShareOfFillerWordsAndNothingElse) {
   for (const std::string& word : noise_words()) EXPECT_FALSE(task.contains(word)) << word;
 }
 
+// FNV-1a over the prompts of many specifications, computed before there were distractors.
+TEST(Passkey, PromptsWithoutDistractorsAreWhatTheyWereBeforeThereWereAny) {
+  std::uint64_t hash = 1469598103934665603u;
+  for (const int tokens : {74, 75, 93, 128, 1000, 1024, 16384})
+    for (std::uint64_t index = 0; index < 30; ++index)
+      for (const double noise : {0.0, 0.5})
+        for (const std::optional<double> depth : {std::optional<double>(), std::optional<double>(0.3)}) {
+          const PasskeyPrompt prompt = make_passkey(
+              {.tokens = tokens, .seed = index % 3, .index = index, .depth = depth, .noise = noise});
+          for (const char c : prompt.text + prompt.answer)
+            hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+        }
+  EXPECT_EQ(hash, 0x5451b0e8ea540a75u);
+}
+
+TEST(Passkey, DistractorsStateOtherNumbersInPlaceOfFiller) {
+  const std::regex distractor(
+      "The (bus|house|room|phone|year|page|gate|seat) number is ([1-9]( [0-9]){4}) \\. ");
+  std::set<std::string> things;
+  for (std::uint64_t index = 0; index < 50; ++index) {
+    PasskeySpec spec{.tokens = 512, .seed = 4, .index = index, .depth = {}, .noise = 0.5, .distractors = 7};
+    const PasskeyPrompt prompt = make_passkey(spec);
+    int found = 0;
+    for (std::sregex_iterator at(prompt.text.begin(), prompt.text.end(), distractor), end; at != end; ++at) {
+      ++found;
+      things.insert((*at)[1]);
+      EXPECT_FALSE(exact_match(prompt.answer, (*at)[2].str()));
+    }
+    EXPECT_EQ(found, 7);
+    EXPECT_EQ(count(prompt.text, " number is "), 7);
+    EXPECT_EQ(make_passkey(spec).text, prompt.text);
+    spec.distractors = 0;
+    EXPECT_EQ(make_passkey(spec).answer, prompt.answer);
+  }
+  EXPECT_EQ(things.size(), 8u);
+}
+
+TEST(Passkey, DistractorsStandAnywhereInTheFiller) {
+  std::array<int, 5> fifths{};
+  for (std::uint64_t index = 0; index < 200; ++index) {
+    const std::string text =
+        make_passkey({.tokens = 1024, .seed = 1, .index = index, .depth = 1, .noise = 0, .distractors = 5})
+            .text;
+    for (std::size_t at = text.find(" number is "); at != std::string::npos;
+         at = text.find(" number is ", at + 1))
+      ++fifths[std::min<std::size_t>(4, 5 * at / text.size())];
+  }
+  for (const int n : fifths) EXPECT_NEAR(n, 200, 60);
+}
+
+TEST(Passkey, PromptsWithDistractorsFitAndAreFull) {
+  for (const int tokens : {79, 100, 128, 1000, 1024, 4096})
+    for (std::uint64_t index = 0; index < 20; ++index)
+      for (const int distractors : {1, max_distractors(tokens) / 2, max_distractors(tokens)}) {
+        const PasskeyPrompt prompt = make_passkey({.tokens = tokens,
+                                                   .seed = 1,
+                                                   .index = index,
+                                                   .depth = {},
+                                                   .noise = 0,
+                                                   .distractors = distractors});
+        EXPECT_EQ(prompt.words, count(prompt.text, " ") + 1);
+        EXPECT_EQ(count(prompt.text, " number is "), distractors);
+        EXPECT_LE(prompt.words + 7, tokens);
+        // One sentence more may also turn a filler sentence of four words into a distractor's place.
+        EXPECT_GT(prompt.words + 7, tokens - 5 - distractors - 5);
+      }
+}
+
 TEST(Passkey, RefusesWhatCannotBeInOneSentence) {
+  EXPECT_EQ(max_distractors(74), 0);
+  EXPECT_EQ(max_distractors(129), 6);
+  EXPECT_THAT(
+      [] { make_passkey({.tokens = 128, .seed = 0, .index = 0, .depth = {}, .noise = 0, .distractors = 6}); },
+      ThrowsMessage<InputError>(
+          "passkey prompt: distractors: expected from 0 to 5, as fit into 128 tokens, got 6"));
+  EXPECT_THAT(
+      [] {
+        make_passkey({.tokens = 128, .seed = 0, .index = 0, .depth = {}, .noise = 0, .distractors = -1});
+      },
+      ThrowsMessage<InputError>(HasSubstr("distractors: expected from 0 to 5")));
   EXPECT_THAT([] { make_passkey({.tokens = 73}); },
               ThrowsMessage<InputError>("passkey prompt: tokens: expected at least 74, got 73"));
   EXPECT_THAT([] { make_passkey({.tokens = 100, .seed = 0, .index = 0, .depth = 1.5}); },
