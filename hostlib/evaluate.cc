@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "hostlib/io/error.h"
@@ -26,6 +27,7 @@ PasskeySpec spec_of(const EvalRequest& request, int tokens, int index) {
   spec.seed = request.seed;
   spec.index = static_cast<std::uint64_t>(index);
   spec.noise = request.noise;
+  spec.distractors = request.distractors;
   if (request.depths.empty()) {
     Random random(request.seed, ~spec.index);
     spec.depth = (index + random.uniform()) / request.samples;
@@ -35,33 +37,60 @@ PasskeySpec spec_of(const EvalRequest& request, int tokens, int index) {
   return spec;
 }
 
-EvalSample run_sample(const PasskeySpec& spec, const Model& model, const Tokenizer& tokenizer,
-                      Backend& backend, ModelHost& host, bool host_has_unit) {
+/// Where a model's answers come from. `backend` null: the host has the unit, or the model none.
+struct Answerer {
+  const Model& model;
+  const Tokenizer& tokenizer;
+  ModelHost& host;
+  Backend* backend;
+
+  std::string answer(const std::vector<int>& tokens) const {
+    std::unique_ptr<Session> unit;
+    if (backend) unit = backend->open(model.unit_shape(), model.unit_weights(), model.config().layers);
+    const std::unique_ptr<ModelRunner> runner = host.open(std::move(unit));
+    return tokenizer.decode(generate(*runner, tokens, kAnswerTokens));
+  }
+};
+
+EvalSample run_sample(const PasskeySpec& spec, const Answerer& first, const Answerer* second) {
   const PasskeyPrompt prompt = make_passkey(spec);
   std::vector<int> tokens;
-  if (model.config().bos_token) tokens.push_back(*model.config().bos_token);
-  const std::vector<int> words = tokenizer.encode(prompt.text);
+  if (const auto& begin = first.model.config().bos_token) tokens.push_back(*begin);
+  const std::vector<int> words = first.tokenizer.encode(prompt.text);
   tokens.insert(tokens.end(), words.begin(), words.end());
-  std::unique_ptr<Session> unit;
-  if (model.is_lawcat() && !host_has_unit)
-    unit = backend.open(model.unit_shape(), model.unit_weights(), model.config().layers);
-  const std::unique_ptr<ModelRunner> runner = host.open(std::move(unit));
-  const std::string got = tokenizer.decode(generate(*runner, tokens, kAnswerTokens));
-  return {.tokens = spec.tokens,
-          .index = spec.index,
-          .depth = prompt.depth,
-          .expected = prompt.answer,
-          .got = got,
-          .correct = exact_match(prompt.answer, got)};
+  EvalSample sample;
+  sample.tokens = spec.tokens;
+  sample.index = spec.index;
+  sample.depth = prompt.depth;
+  sample.expected = prompt.answer;
+  sample.got = first.answer(tokens);
+  sample.correct = exact_match(prompt.answer, sample.got);
+  if (second) {
+    sample.against_got = second->answer(tokens);
+    sample.against_correct = exact_match(prompt.answer, sample.against_got);
+  }
+  return sample;
 }
 
 }  // namespace
 
-EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend) {
+EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend,
+                    Backend* against) {
   const Model model = Model::load(folder);
   if (!model.has_weights()) throw InputError("model " + model.config().name, "weights", "only a shape");
+  if (against && !model.is_lawcat())
+    throw InputError("model " + model.config().name + ": a second backend to compare with",
+                     "LAWCAT attention, which has a unit", "softmax attention");
   const Tokenizer tokenizer = Tokenizer::load(folder);
   const std::unique_ptr<ModelHost> host = request.host.make(model);
+  const Answerer first{model, tokenizer, *host,
+                       model.is_lawcat() && !request.host.has_unit ? &backend : nullptr};
+  std::unique_ptr<ModelHost> processor;
+  std::optional<Answerer> second;
+  if (against) {
+    if (request.host.has_unit) processor = make_cpu_host(model);
+    second.emplace(Answerer{model, tokenizer, processor ? *processor : *host, against});
+  }
   const int per_length = request.samples;
   const int count = per_length * static_cast<int>(request.lengths.size());
   for (const int tokens : request.lengths) make_passkey(spec_of(request, tokens, 0));
@@ -75,10 +104,12 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
   });
 
   EvalResult result;
+  result.has_unit = model.is_lawcat();
   result.samples.resize(static_cast<std::size_t>(count));
   std::exception_ptr failure;
   int done = 0;
-  // Inside, the unit and the dense work find themselves in a parallel region and stay on one core.
+  if (request.progress) request.progress("samples", 0, count);
+    // Inside, the unit and the dense work find themselves in a parallel region and stay on one core.
 #pragma omp parallel for schedule(dynamic) if (request.parallel)
   for (int i = 0; i < count; ++i) {
     bool failed;
@@ -89,8 +120,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
     try {
       const int tokens = request.lengths[static_cast<std::size_t>(sample / per_length)];
       result.samples[static_cast<std::size_t>(sample)] =
-          run_sample(spec_of(request, tokens, sample % per_length), model, tokenizer, backend, *host,
-                     request.host.has_unit);
+          run_sample(spec_of(request, tokens, sample % per_length), first, second ? &*second : nullptr);
 #pragma omp critical(lawcat_eval)
       if (++done; request.progress) request.progress("samples", done, count);
     } catch (...) {
@@ -105,6 +135,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
                         ? std::min(kDepthBins - 1, static_cast<int>(sample.depth * kDepthBins))
                         : static_cast<int>(sample.index % request.depths.size());
     result.scores.add(sample.tokens, bin, sample.correct);
+    if (against) result.against_scores.add(sample.tokens, bin, sample.against_correct);
   }
   return result;
 }

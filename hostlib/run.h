@@ -57,6 +57,7 @@ struct EvalRequest {
   std::uint64_t seed = 0;
   std::vector<double> depths;  ///< taken in turn; empty: drawn, one from each of `samples` equal ranges
   double noise = 0;
+  int distractors = 0;  ///< see PasskeySpec
   bool parallel =
       true;  ///< samples over cores, each with its own session; only for backends and hosts that can
   Progress progress;
@@ -70,17 +71,24 @@ struct EvalSample {
   std::string expected;
   std::string got;
   bool correct = false;
+  std::string against_got;  ///< of the second run, where one was asked for
+  bool against_correct = false;
 };
 
 struct EvalResult {
   std::vector<EvalSample> samples;  ///< by length, then index
   /// Depth bins: place in EvalRequest::depths, or fifth of the filler.
   ScoreBoard scores;
+  ScoreBoard against_scores;  ///< of the second run; empty without one
+  bool has_unit = true;       ///< false for softmax models: no backend computed anything
 };
 
-/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). The
-/// same request gives the same samples in any order of work. Throws InputError.
-EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend);
+/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). With
+/// `against` every prompt is also answered with the unit there, on the same host, or on the processor where
+/// the host has its own unit. The same request gives the same samples in any order of work. Throws
+/// InputError, also for `against` with a softmax model.
+EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend,
+                    Backend* against = nullptr);
 
 /// Runs vectors through a one-layer session in blocks. Throws InputError.
 struct UnitRun {

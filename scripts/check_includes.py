@@ -28,7 +28,7 @@ TABLE = {
     "sim/*": [IO, ARCH, BACKEND, NUMERICS, "sim/accelerator/**", "sim/memory/**", "rtl/*"],
     "sim/cli/**": [IO, "hostlib/run.h", "hostlib/arch/preset.h", "hostlib/backend/diagnose.h",
                    "hostlib/backend/fixed.h", "hostlib/backend/reference.h", "hostlib/report/gpu_reference.h",
-                   "hostlib/report/timeline.h", "hostlib/trace/random_vectors.h", "kernels/cuda_backend.h",
+                   "hostlib/report/heat_map.h", "hostlib/report/timeline.h", "hostlib/trace/random_vectors.h", "kernels/cuda_backend.h",
                    "kernels/cuda_model.h", "kernels/measure/measure.h",
                    "rtl/rtl_backend.h", "sim/calibrate.h", "sim/platform_tiles.h",
                    "sim/systemc_backend.h"],

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 import system_vectors
 
@@ -645,6 +646,51 @@ class Eval(Program):
         self.assertEqual({answer["depth"] for answer in result["answers"]}, {0, 1})
         self.assertEqual([part["depth"] for part in result["results"][0]["by_depth"]], [0, 1])
         self.assertEqual(result["noise"], 0.5)
+
+    def test_writes_a_picture_with_every_count(self):
+        result = self.evaluation("--noise", "0.5", "--depths", "0.25,1", "--set", "engine.count=2")
+        picture = (self.folder / "e/eval.svg").read_text()
+        text = [element.text for element in xml.etree.ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
+        for words in ("passkey-tiny on task passkey", "backend fixed, preset edge, engine.count=2", "100", "200", "25 %",
+                      "6 prompts a length, seed 1; noise 0.5, distractors 0", "prompt length in tokens"):
+            self.assertIn(words, text)
+        counts = [part for length in result["results"] for part in (length, *length["by_depth"])]
+        self.assertEqual(len(counts), 6)
+        self.assertEqual(sorted(words for words in text if re.fullmatch(r"\d+ of \d+", words)),
+                         sorted(f"{part['correct']} of {part['samples']}" for part in counts))
+
+    def test_distractors_are_taken_and_held_to_what_fits(self):
+        result = self.evaluation("--distractors", "2")
+        self.assertEqual(result["distractors"], 2)
+        self.refused("passkey prompt: distractors: expected from 0 to 3, as fit into 100 tokens, got 4",
+                     *self.ARGUMENTS, "--distractors", "4")
+        self.refused("--distractors", *self.ARGUMENTS, "--distractors", "-1")
+
+    def test_against_answers_every_prompt_twice(self):
+        same = self.evaluation("--against", "reference")
+        self.assertEqual(same["against"], "reference")
+        for length in same["results"]:
+            self.assertEqual((length["against"]["correct"], length["differing_answers"]), (6, 0))
+        # A state of four bits forgets what float64 keeps.
+        coarse = self.evaluation("--against", "reference", "--set", "datapath.state=bfp4e8",
+                                 "--set", "datapath.state_rounding=truncate")
+        for length in coarse["results"]:
+            answers = [answer for answer in coarse["answers"] if answer["tokens"] == length["tokens"]]
+            self.assertEqual(length["against"]["correct"], 6)
+            self.assertEqual(length["differing_answers"],
+                             sum(answer["got"] != answer["against_got"] for answer in answers))
+        self.assertGreater(sum(length["differing_answers"] for length in coarse["results"]), 0)
+        self.refused("--against", *self.ARGUMENTS, "--against", "riddle")
+
+    def test_a_softmax_model_is_scored_without_a_backend(self):
+        result = self.evaluation("--model", "passkey-tiny-teacher")
+        self.assertEqual([length["accuracy"] for length in result["results"]], [1, 1])
+        self.assert_reasons(result, "eval")
+        self.assertIsNone(result["backend"])
+        self.assertIn("softmax attention", (self.folder / "e/eval.svg").read_text())
+        self.assertEqual(self.evaluation("--model", "passkey-tiny-teacher", "--backend", "reference"), result)
+        self.refused("expected LAWCAT attention, which has a unit, got softmax attention",
+                     "eval", "--model", "passkey-tiny-teacher", "--tokens", "100", "--against", "reference")
 
     def test_another_seed_gives_other_prompts_and_systemc_the_answers_of_fixed(self):
         fixed = self.evaluation()
