@@ -34,7 +34,9 @@ class Recorder:
     def __init__(self, step, device):
         self.step, self.device = step, device
         self.graphs, self.calls = {}, {}
-        self.stream = torch.cuda.Stream() if device.type == "cuda" else None
+        on_gpu = device.type == "cuda"
+        self.stream = torch.cuda.Stream() if on_gpu else None
+        self.pool = torch.cuda.graph_pool_handle() if on_gpu else None  # one step at a time: its memory serves every shape
 
     def __call__(self, *tensors):
         if self.stream is None:
@@ -49,7 +51,7 @@ class Recorder:
             return result
         if shape not in self.graphs:
             graph, inputs = torch.cuda.CUDAGraph(), [t.clone() for t in tensors]
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, pool=self.pool):
                 result = self.step(*inputs)
             self.graphs[shape] = graph, inputs, result
         graph, inputs, result = self.graphs[shape]
@@ -289,23 +291,24 @@ def finetune(student, seed, recipe, data, folder, log, device):
 
 
 @torch.no_grad()
-def accuracy(module, data, tokens, samples, seed, noise=0.0, distractors=0, at_once=1 << 17, segment=1024):
+def accuracy(module, data, tokens, samples, seed, noise=0.0, distractors=0, at_once=50, segment=1024):
     """Share of `samples` fresh prompts of at most `tokens` tokens whose five digits all get the highest logit, the digits before given;
-    depths stratified. A LAWCAT model reads them in segments and carries its state."""
+    depths stratified. A LAWCAT model reads `at_once` prompts side by side in segments and carries its state."""
     device = next(module.parameters()).device
     generator = torch.Generator(device=device).manual_seed(seed * 1000003 + tokens)
+    at_once = min(at_once, samples) if module.lawcat else max(1, min(samples, (1 << 17) // tokens))
     padded = -(-tokens // segment) * segment
     right, done = 0, 0
-    while done < samples:
-        count = min(samples - done, max(1, at_once // padded))
-        full = lambda value: torch.full((count,), float(value), device=device)
-        depth = (torch.arange(done, done + count, device=device) + torch.rand(count, generator=generator, device=device)) / samples
-        batch = data.batch(generator, count, tokens, full(noise), full(distractors), depth=depth)
+    full = lambda value: torch.full((at_once,), float(value), device=device)
+    while done < samples:  # always the same number, so that one compiled form serves; those beyond `samples` do not count
+        order = torch.arange(done, done + at_once, device=device)
+        depth = ((order + torch.rand(at_once, generator=generator, device=device)) / samples).clamp(max=1)
+        batch = data.batch(generator, at_once, tokens, full(noise), full(distractors), depth=depth)
         ids = F.pad(batch.ids, (0, padded - tokens))
         at = batch.first[:, None] - 1 + torch.arange(5, device=device)
         if module.lawcat:
             carries = [{} for _ in module.model.layers]
-            hidden = torch.zeros(count, 5, module.g.hidden, device=device)
+            hidden = torch.zeros(at_once, 5, module.g.hidden, device=device)
             for start in range(0, padded, segment):
                 part = module(ids[:, start : start + segment], carries)
                 here = (at >= start) & (at < start + segment)
@@ -314,8 +317,8 @@ def accuracy(module, data, tokens, samples, seed, noise=0.0, distractors=0, at_o
         else:
             hidden = module(ids).gather(1, at[..., None].expand(-1, -1, module.g.hidden))
         best = module.logits(hidden).argmax(-1)
-        right += (best == ids.gather(1, at + 1)).all(1).sum().item()
-        done += count
+        right += ((best == ids.gather(1, at + 1)).all(1) & (order < samples)).sum().item()
+        done += at_once
     return right / samples
 
 

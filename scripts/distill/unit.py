@@ -89,8 +89,8 @@ _compiled = {}
 
 
 def _within_chunk_fused(q, k, b):
-    """The same through torch.compile when training on a GPU: the [C,C,K] products are then never stored."""
-    if not q.is_cuda or not torch.is_grad_enabled() or not hasattr(torch, "compile"):
+    """The same through torch.compile on a GPU: the [C,C,K] products are then never stored. Compiles for every new shape."""
+    if not q.is_cuda or not hasattr(torch, "compile"):
         return _within_chunk(q, k, b)
     if "within" not in _compiled:
         _compiled["within"] = torch.compile(_within_chunk, dynamic=False)
