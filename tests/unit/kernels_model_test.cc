@@ -128,7 +128,8 @@ TEST_P(ModelOnCuda, RefusesWhatTheCpuRefusesInTheSameWords) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shipped, ModelOnCuda,
-                         testing::Values("passkey-tiny", "passkey-plain", "passkey-tiny-teacher"),
+                         testing::Values("passkey-tiny", "passkey-plain", "passkey-tiny-teacher",
+                                         "passkey-small", "passkey-small-teacher"),
                          identifier);
 
 class LawcatOnCuda : public test::CudaTest {
