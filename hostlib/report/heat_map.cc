@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "hostlib/io/error.h"
+#include "hostlib/report/markup.h"
 
 namespace lawcat {
 namespace {
@@ -57,21 +58,6 @@ double luminance(const Colour& colour) {
 /// Black or white, whichever contrasts more: at 0.179 both reach 4.6 : 1.
 const char* ink_on(const Colour& colour) {
   return luminance(colour) > 0.179 ? "#000" : "#fff";
-}
-
-std::string escape(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (c == '&')
-      result += "&amp;";
-    else
-      result += c;
-  }
-  return result;
 }
 
 std::string text(int x, int y, std::string_view attributes, std::string_view words) {

@@ -7,28 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "hostlib/report/markup.h"
 #include "hostlib/report/quantity.h"
 #include "hostlib/report/report.h"
 
 namespace lawcat {
 namespace {
-
-std::string escape(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '<')
-      result += "&lt;";
-    else if (c == '>')
-      result += "&gt;";
-    else if (c == '&')
-      result += "&amp;";
-    else if (c == '"')
-      result += "&quot;";
-    else
-      result += c;
-  }
-  return result;
-}
 
 struct Bar {
   std::string label;
