@@ -14,6 +14,13 @@ import unit
 NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.int32: "I32", torch.int64: "I64"}
 
 
+def write(path, content):
+    """The whole file, of bytes, or none."""
+    part = pathlib.Path(f"{path}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
 def write_safetensors(path, tensors, metadata):
     """tensors: name -> tensor. Header padded to 8 bytes; names sorted; the whole file or none."""
     header, blobs, offset = {"__metadata__": metadata}, [], 0
@@ -26,26 +33,7 @@ def write_safetensors(path, tensors, metadata):
         offset += len(blob)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = pathlib.Path(f"{path}.part")
-    with open(part, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for blob in blobs:
-            file.write(blob)
-    part.replace(path)
-
-
-def read_safetensors(path):
-    """name -> tensor, of BF16, F32, I32 and I64 files."""
-    raw = pathlib.Path(path).read_bytes()
-    (size,) = struct.unpack("<Q", raw[:8])
-    types = {name: dtype for dtype, name in NAMES.items()}
-    result = {}
-    for name, entry in json.loads(raw[8 : 8 + size]).items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            data = bytearray(raw[8 + size + begin : 8 + size + end])
-            result[name] = torch.frombuffer(data, dtype=types[entry["dtype"]]).reshape(entry["shape"])
-    return result
+    write(path, struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def round_weights(module):
@@ -68,18 +56,13 @@ def exact_logits(module, ids):
         unit.attend = attend
 
 
-def export(module, folder, tokenizer, metadata, expected_ids=None):
-    folder = pathlib.Path(folder)
+def export(module, folder, tokenizer, metadata, expected_ids):
+    """Rounds the module's weights to bfloat16 and writes its folder; `expected_ids` [T] are the tokens of expected.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     round_weights(module)
     tensors = {name: value.bfloat16() for name, value in module.state_dict().items()}
     write_safetensors(folder / "model.safetensors", tensors, {"format": "pt", **metadata})
-    (folder / "config.json").write_text(module.g.config(module.lawcat))
-    source = pathlib.Path(tokenizer)
-    if (folder / source.name).resolve() != source.resolve():
-        (folder / source.name).write_bytes(source.read_bytes())
-    if expected_ids is not None:
-        logits = exact_logits(module, expected_ids)
-        write_safetensors(
-            folder / "expected.safetensors", {"tokens": expected_ids.int(), "logits": logits.float()}, metadata
-        )
+    write(folder / "config.json", module.g.config(module.lawcat).encode())
+    write(folder / "tokenizer.json", tokenizer.read_bytes())
+    logits = exact_logits(module, expected_ids)
+    write_safetensors(folder / "expected.safetensors", {"tokens": expected_ids.int(), "logits": logits.float()}, metadata)

@@ -171,7 +171,7 @@ class Attention(nn.Module):
         k = k.repeat_interleave(g.heads // g.kv_heads, 2)
         q, carry["q_tail"] = unit.convolve(q, self.q_conv1d.weight, carry.get("q_tail"))
         k, carry["k_tail"] = unit.convolve(k, self.k_conv1d.weight, carry.get("k_tail"))
-        (q, _), (k, _) = (unit.feature_map(y, self.feature_map_q.mlp.layer) for y in (q, k))
+        q, k = (unit.feature_map(y, self.feature_map_q.mlp.layer) for y in (q, k))
         log_a = unit.log_gate(gk)
         if "stretch" in carry:
             k, log_a = unit.stretch(k, log_a, carry["stretch"])

@@ -37,6 +37,8 @@ class Batch(typing.NamedTuple):
 class PasskeyData:
     """Batches of prompts with their answers. `tokenizer`: the model folder's tokenizer.json."""
 
+    Batch = Batch
+
     def __init__(self, tokenizer, device):
         vocab = json.loads(pathlib.Path(tokenizer).read_text())["model"]["vocab"]
         ids = lambda text: [-1 if word == "#" else vocab[word] for word in text.split()]

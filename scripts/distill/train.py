@@ -62,7 +62,10 @@ class Recorder:
 
 
 class Run:
-    """One training run: AdamW with warm-up and cosine decay, checkpoints, a log; stops and goes on at any step with the same data."""
+    """One training run: AdamW with warm-up and cosine decay, checkpoints, a log. A step's data and random numbers follow from run, seed
+    and step, so that a run which goes on at a checkpoint does what it would have done."""
+
+    KEPT_EVERY = 500  # steps
 
     def __init__(self, name, folder, seed, recipe, data, module, parameters, step_loss, averaged=0.0):
         self.name, self.folder, self.seed, self.recipe, self.data = name, pathlib.Path(folder), seed, recipe, data
@@ -138,8 +141,9 @@ class Run:
                 torch._foreach_add_(self.average, [p.detach() for p in self.parameters], alpha=1 - self.averaged)
         return torch.stack([loss.detach(), *figures])
 
-    def train(self, log, pause=None):
-        """Runs to the last step; `pause()`, called every 100 steps, may raise to stop after the checkpoint was written."""
+    def train(self, log):
+        """Runs from the last checkpoint to the last step. Throws FloatingPointError when the loss is no number. The last checkpoint
+        stays, for the caller to remove once the result is stored."""
         self.resume()
         one = Recorder(self._one, self.device)
         began, first = time.monotonic(), self.step
@@ -149,6 +153,7 @@ class Run:
             key = f"{self.name}:{self.seed}:{self.step}"
             draw = random.Random(key)
             generator.manual_seed(draw.getrandbits(60))
+            torch.manual_seed(draw.getrandbits(60))  # of what the step itself draws
             tokens = self.length(draw)
             batch = self.data.training(generator, max(1, total // tokens), tokens, self.recipe["data"])
             rate = self.rate()
@@ -159,6 +164,8 @@ class Run:
                     group["lr"] = rate
             figures = one(*batch)
             self.step += 1
+            if self.step % self.KEPT_EVERY == 0:
+                self.keep()
             if self.step % 100 == 0 or self.step == self.stage["steps"]:
                 row = [round(x, 6) for x in figures.tolist()]
                 if not all(map(math.isfinite, row)):
@@ -171,15 +178,10 @@ class Run:
                         "steps_per_s": round((self.step - first) / (time.monotonic() - began), 2),
                     }
                 )
-                if self.step % 500 == 0:
-                    self.keep()
-                if pause is not None:
-                    pause()
         if self.average is not None:
             with torch.no_grad():
                 for p, q in zip(self.parameters, self.average):
                     p.copy_(q)
-        self.checkpoint.unlink(missing_ok=True)
 
 
 def task_loss(module, hidden, batch):
@@ -200,7 +202,7 @@ def leak(probe, batch, excess):
     weights of filler and n those of the needle, the penalty is the mean of n/(n+f) log(1 + excess f/n), the first factor without gradient.
     """
     q, k, log_a = probe
-    batch_size, heads, _, features = q.shape
+    _, heads, _, features = q.shape
     at = (batch.first[:, None] - 1 + torch.arange(5, device=q.device))[:, None, :, None]
     running = log_a.cumsum(2).repeat_interleave(heads // log_a.shape[1], 1)
     pick = at.expand(-1, heads, -1, features)
@@ -218,18 +220,14 @@ def train_teacher(geometry, seed, recipe, data, folder, log, device):
     teacher = models.LanguageModel(geometry, lawcat=False).to(device)
 
     def step_loss(*tensors):
-        batch = type_of(data)(*tensors)
+        batch = data.Batch(*tensors)
         return task_loss(teacher, teacher(batch.ids), batch)
 
     Run("teacher", folder, seed, recipe, data, teacher, teacher.parameters(), step_loss).train(log)
     return teacher
 
 
-def type_of(data):
-    return data.Batch
-
-
-def transfer(teacher, seed, recipe, data, folder, log, device):
+def transfer(teacher, seed, recipe, data, folder, log):
     """Stage 1: 1000 x mean squared error of the attention outputs before Wo, summed over layers."""
     torch.manual_seed(seed + 1)
     student = models.convert(teacher, recipe["transfer"]["gate_bias"])
@@ -237,7 +235,7 @@ def transfer(teacher, seed, recipe, data, folder, log, device):
         p.requires_grad_(False)
 
     def step_loss(*tensors):
-        batch = type_of(data)(*tensors)
+        batch = data.Batch(*tensors)
         record = []
         with torch.no_grad():
             teacher(batch.ids, record=record)
@@ -250,7 +248,7 @@ def transfer(teacher, seed, recipe, data, folder, log, device):
     return student
 
 
-def finetune(student, seed, recipe, data, folder, log, device):
+def finetune(student, seed, recipe, data, folder, log):
     """Stage 2 on the task's loss. Options of the recipe's `finetune`: lora_rank (0: the projections in full), leak and leak_excess (a
     penalty, see leak()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), average (of the weights)."""
     torch.manual_seed(seed + 2)
@@ -261,10 +259,10 @@ def finetune(student, seed, recipe, data, folder, log, device):
         own = [p for n, p in student.named_parameters() if "lora_" in n]
     else:
         own = [p.weight for p in student.projections()]
-    bits, repeats = options.get("state_bits", 0), options.get("emulation", 1)
+    bits, repeats = options["state_bits"], options["emulation"]
 
     def step_loss(*tensors):
-        batch = type_of(data)(*tensors)
+        batch = data.Batch(*tensors)
         carries = [{} for _ in student.model.layers]
         if bits:
             for carry in carries:
@@ -276,7 +274,7 @@ def finetune(student, seed, recipe, data, folder, log, device):
             for carry in carries:
                 carry["stretch"] = m
         probes = []
-        probe = (lambda i, q, k, log_a: probes.append((q, k, log_a))) if options.get("leak") else None
+        probe = (lambda i, q, k, log_a: probes.append((q, k, log_a))) if options["leak"] else None
         loss, figures = task_loss(student, student(batch.ids, carries, probe=probe), batch)
         if probe is not None:
             penalty = sum(leak(p, batch, options["leak_excess"]) for p in probes)
@@ -284,7 +282,7 @@ def finetune(student, seed, recipe, data, folder, log, device):
         return loss, figures
 
     parameters = own + student.lawcat_parameters()
-    Run("finetune", folder, seed, recipe, data, student, parameters, step_loss, options.get("average", 0.0)).train(log)
+    Run("finetune", folder, seed, recipe, data, student, parameters, step_loss, options["average"]).train(log)
     for projection in student.projections():
         projection.merge()
     return student
@@ -323,7 +321,7 @@ def accuracy(module, data, tokens, samples, seed, noise=0.0, distractors=0, at_o
 
 
 @contextlib.contextmanager
-def logger(path, quiet=False):
+def logger(path):
     """Appends JSON lines to a file, and prints them."""
     with open(path, "a") as file:
 
@@ -331,7 +329,6 @@ def logger(path, quiet=False):
             row = {"time": round(time.time(), 1), **row}
             file.write(json.dumps(row) + "\n")
             file.flush()
-            if not quiet:
-                print(json.dumps(row), flush=True)
+            print(json.dumps(row), flush=True)
 
         yield log

@@ -6,6 +6,8 @@ ever takes exp of a positive number, so gates may forget at once. B samples, T t
 query heads share one), D head_dim, F feature_dim, K = 2F, taps the width of the convolution.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -29,9 +31,9 @@ def convolve(x, taps, tail=None):
 
 
 def feature_map(x, weight):
-    """x [B,T,H,D], weight [H,D,F] -> features [B,H,T,2F], each half sums to 1; and the logits [B,H,T,F]."""
+    """x [B,T,H,D], weight [H,D,F] -> features [B,H,T,2F], each half sums to 1."""
     z = torch.einsum("bthd,hdf->bhtf", x, weight)
-    return torch.cat([z.softmax(-1), (-z).softmax(-1)], -1).clamp_min(FEATURE_FLOOR), z
+    return torch.cat([z.softmax(-1), (-z).softmax(-1)], -1).clamp_min(FEATURE_FLOOR)
 
 
 def log_gate(logits):
@@ -85,16 +87,10 @@ def _within_chunk(q, k, b):
     return (q.unsqueeze(4) * k.unsqueeze(3) * exponent.exp()).sum(-1)
 
 
-_compiled = {}
-
-
-def _within_chunk_fused(q, k, b):
-    """The same through torch.compile on a GPU: the [C,C,K] products are then never stored. Compiles for every new shape."""
-    if not q.is_cuda or not hasattr(torch, "compile"):
-        return _within_chunk(q, k, b)
-    if "within" not in _compiled:
-        _compiled["within"] = torch.compile(_within_chunk, dynamic=False)
-    return _compiled["within"](q, k, b)
+@functools.cache
+def _fused_within_chunk():
+    """The same through torch.compile: the [C,C,K] products are then never stored. Compiles for every new shape."""
+    return torch.compile(_within_chunk, dynamic=False)
 
 
 def attend(q, k, log_a, v, state=None, round_state=None):
@@ -110,7 +106,8 @@ def attend(q, k, log_a, v, state=None, round_state=None):
     total = b[:, :, :, -1]  # [B,Hkv,N,K]
     per_head = lambda x: x.repeat_interleave(group, 1) if group > 1 else x
     bh, vh = per_head(b), per_head(v)
-    inner = _within_chunk_fused(q, k, bh) @ vh
+    within = _fused_within_chunk() if q.is_cuda else _within_chunk
+    inner = within(q, k, bh) @ vh
 
     # What chunk m adds, decayed to the start of chunk n > m: exp of the sum of the totals of chunks m+1 .. n-1.
     update = (k * (bh[:, :, :, -1:] - bh).exp()).transpose(3, 4) @ vh  # [B,H,N,K,D+1]

@@ -33,8 +33,9 @@ def constants(path):
 
 
 class Distill(unittest.TestCase):
-    def refused(self, *arguments):
-        run = subprocess.run([sys.executable, DISTILL / "distill", *arguments], capture_output=True, text=True, timeout=120)
+    def refused(self, *arguments, **environment):
+        run = subprocess.run([sys.executable, DISTILL / "distill", *arguments], capture_output=True, text=True, timeout=120,
+                             env={**os.environ, **environment})
         self.assertEqual(run.returncode, 2, run.stderr)
         self.assertEqual(run.stderr.count("\n"), 1, run.stderr)
         return run.stderr
@@ -56,20 +57,101 @@ class Distill(unittest.TestCase):
             self.assertIn("expected a JSON file", self.refused("--recipe", "nowhere", "--out", folder))
             self.assertIn("expected one of the recipe's keys", self.refused("--set", "finetune.ranks=3", "--out", folder))
             self.assertIn("expected a number or a list", self.refused("--set", "finetune.steps=many", "--out", folder))
+            self.assertIn("expected a whole number, 0 or more, got 2.5", self.refused("--set", "finetune.steps=2.5", "--out", folder))
+            self.assertIn("expected --teacher beside it", self.refused("--transfer", "--out", folder))
+            self.assertIn("expected the file teacher.pt", self.refused("--teacher", f"{folder}/no", "--out", folder))
+            recipe = pathlib.Path(folder) / "recipe.json"
+            recipe.write_text('{"model": 3}')
+            self.assertIn("expected the keys data, finetune", self.refused("--recipe", str(recipe), "--out", folder))
+            recipe.unlink()
             self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
+
+    def test_without_pytorch_it_says_so(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "torch.py").write_text("raise ImportError\n")
+            self.assertIn("PyTorch: expected", self.refused("--out", f"{folder}/out", PYTHONPATH=folder))
+            self.assertFalse((pathlib.Path(folder) / "out").exists())
+
+    def run_with_torch(self, program, *arguments):
+        head = "import sys, torch; sys.path.insert(0, sys.argv[1]); torch.manual_seed(0)\n"
+        run = subprocess.run([sys.executable, "-c", head + program, DISTILL, *arguments], capture_output=True, text=True, timeout=120)
+        self.assertEqual(run.returncode, 0, run.stderr)
 
     @unittest.skipUnless(TORCH, "needs PyTorch")
     def test_chunks_are_the_recurrence(self):
-        program = """
-import sys, torch; sys.path.insert(0, sys.argv[1]); import unit
-torch.manual_seed(0)
-feature = lambda: unit.feature_map(4 * torch.randn(2, 64, 4, 16).double(), torch.randn(4, 16, 8).double())[0]
+        self.run_with_torch("""
+import unit
+feature = lambda: unit.feature_map(4 * torch.randn(2, 64, 4, 16).double(), torch.randn(4, 16, 8).double())
 q, k, v, state = feature(), feature(), torch.randn(2, 2, 64, 16).double(), torch.rand(2, 4, 16, 17).double()
 log_a = unit.log_gate(60 * torch.randn(2, 64, 2, 16).double())
 for mine, exact in zip(unit.attend(q, k, log_a, v, state), unit.attend_recurrent(q, k, log_a, v, state)):
     assert (mine - exact).norm() < 1e-13 * exact.norm(), (mine - exact).norm() / exact.norm()
-"""
-        subprocess.run([sys.executable, "-c", program, DISTILL], check=True, timeout=120)
+""")
+
+    @unittest.skipUnless(TORCH, "needs PyTorch")
+    def test_a_stretched_token_changes_the_state_as_equal_tokens_in_a_row(self):
+        self.run_with_torch("""
+import unit
+k = unit.feature_map(torch.randn(1, 1, 4, 16).double(), torch.randn(4, 16, 8).double())
+v, state = torch.randn(1, 2, 1, 16).double(), torch.rand(1, 4, 16, 17).double()
+log_a = unit.log_gate(20 * torch.randn(1, 1, 2, 16).double())
+many = [x.expand(-1, -1, 7, -1) for x in (k, k, log_a, v)]
+_, expected = unit.attend_recurrent(*many, state)
+k, log_a = unit.stretch(k, log_a, torch.full((1, 1), 7.0).double())
+_, mine = unit.attend_recurrent(k, k, log_a, v, state)
+assert (mine - expected).norm() < 1e-6 * expected.norm(), (mine - expected).norm() / expected.norm()
+""")
+
+    @unittest.skipUnless(TORCH, "needs PyTorch")
+    def test_rounded_rows_miss_by_less_than_a_step_and_by_nothing_on_average(self):
+        self.run_with_torch("""
+import unit
+state = torch.randn(3, 5, 9)
+rounded = torch.stack([unit.round_rows(state, 8) for _ in range(4000)])
+step = 2.0 ** (state[..., :-1].abs().amax(-1, keepdim=True).log2().floor() + 2 - 8)
+assert (rounded[..., -1] == state[..., -1]).all()
+assert ((rounded - state)[..., :-1].abs() < step * 1.001).all() and (rounded != state).any()
+assert ((rounded.mean(0) - state)[..., :-1].abs() < step * 0.5 * 6 / 4000**0.5).all()
+""")
+
+    @unittest.skipUnless(TORCH, "needs PyTorch")
+    def test_a_run_that_goes_on_at_a_checkpoint_ends_with_the_same_weights(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.run_with_torch("""
+import json, pathlib
+import model, passkey_data, train
+recipe = json.loads((pathlib.Path(sys.argv[1]) / "recipes/passkey-small.json").read_text())
+recipe["data"] |= {"tokens_per_step": 256, "lengths": [[128, 1]]}
+recipe["finetune"] |= {"steps": 6, "average": 0.5, "state_bits": 8, "leak": 0.1}
+train.Run.KEPT_EVERY = 2
+geometry = model.Geometry(1, 64, 64, 2, 1, 256)
+start = model.LanguageModel(geometry, True).state_dict()
+
+def trained(folder, steps_before_a_stop=None):
+    class Stops(passkey_data.PasskeyData):
+        calls = 0
+        def training(self, *arguments):
+            self.calls += 1
+            if self.calls - 1 == steps_before_a_stop:
+                raise KeyboardInterrupt
+            return super().training(*arguments)
+    student = model.LanguageModel(geometry, True)
+    student.load_state_dict(start)
+    stops = Stops(pathlib.Path(sys.argv[1]) / recipe["tokenizer"], torch.device("cpu"))
+    return train.finetune(student, 3, recipe, stops, folder, lambda row: None).state_dict()
+
+one, two = pathlib.Path(sys.argv[2]) / "one", pathlib.Path(sys.argv[2]) / "two"
+one.mkdir(), two.mkdir()
+straight = trained(one)
+try:
+    trained(two, 5)
+    raise AssertionError("was not stopped")
+except KeyboardInterrupt:
+    pass
+resumed = trained(two)
+assert any((straight[name] != start[name]).any() for name in start)
+assert all((straight[name] == resumed[name]).all() for name in start)
+""", folder)
 
     @unittest.skipUnless(TORCH and PROGRAM, "needs PyTorch and lawcat-sim")
     def test_a_tiny_run_resumes_and_its_export_gives_the_same_logits_in_lawcat_sim(self):
