@@ -259,11 +259,17 @@ def finetune(student, seed, recipe, data, folder, log):
         own = [p for n, p in student.named_parameters() if "lora_" in n]
     else:
         own = [p.weight for p in student.projections()]
-    bits, repeats = options["state_bits"], options["emulation"]
+    bits, repeats, passed = options["state_bits"], options["emulation"], options["passed"]
+    ends = {}  # shape of a batch -> the states that the last step of this shape ended with, one a layer
 
     def step_loss(*tensors):
         batch = data.Batch(*tensors)
         carries = [{} for _ in student.model.layers]
+        shape = tuple(batch.ids.shape)
+        if passed and shape in ends:
+            goes_on = (torch.rand(len(batch.ids), device=batch.ids.device) < passed)[:, None, None, None]
+            for carry, end in zip(carries, ends[shape]):
+                carry["state"] = end.roll(1, 0) * goes_on
         if bits:
             for carry in carries:
                 carry["round"] = lambda state: unit.round_rows(state, bits)
@@ -276,6 +282,11 @@ def finetune(student, seed, recipe, data, folder, log):
         probes = []
         probe = (lambda i, q, k, log_a: probes.append((q, k, log_a))) if options["leak"] else None
         loss, figures = task_loss(student, student(batch.ids, carries, probe=probe), batch)
+        if passed:
+            if shape not in ends:
+                ends[shape] = [carry["state"].detach().clone() for carry in carries]
+            for end, carry in zip(ends[shape], carries):
+                end.copy_(carry["state"].detach())
         if probe is not None:
             penalty = sum(leak(p, batch, options["leak_excess"]) for p in probes)
             loss, figures = loss + options["leak"] * penalty, (*figures, penalty.detach())

@@ -120,7 +120,7 @@ assert ((rounded.mean(0) - state)[..., :-1].abs() < step * 0.5 * 6 / 4000**0.5).
             self.run_with_torch("""
 import json, pathlib
 import model, passkey_data, train
-recipe = json.loads((pathlib.Path(sys.argv[1]) / "recipes/passkey-small.json").read_text())
+recipe = json.loads((pathlib.Path(sys.argv[1]) / "recipes/passkey-tiny.json").read_text())
 recipe["data"] |= {"tokens_per_step": 256, "lengths": [[128, 1]]}
 recipe["finetune"] |= {"steps": 6, "average": 0.5, "state_bits": 8, "leak": 0.1}
 train.Run.KEPT_EVERY = 2

@@ -4,8 +4,8 @@ import json
 import random
 import struct
 
-SIZES = {"F32": 4, "I64": 8}
-CODES = {"F32": "f", "I64": "q"}
+SIZES = {"F32": 4, "I32": 4, "I64": 8}
+CODES = {"F32": "f", "I32": "i", "I64": "q"}
 
 
 def _flat(shape):
@@ -30,7 +30,7 @@ def write(path, tensors):
 
 
 def read(path):
-    """{name: (dtype, shape, values)} of F32 and I64 tensors"""
+    """{name: (dtype, shape, values)} of F32, I32 and I64 tensors"""
     with open(path, "rb") as file:
         content = file.read()
     size = struct.unpack("<Q", content[:8])[0]

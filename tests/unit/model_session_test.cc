@@ -100,8 +100,7 @@ TEST_P(ShippedModel, FindsThePassKeyGreedilyAndByText) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ShippedModel,
-                         testing::Values("passkey-tiny", "passkey-plain", "passkey-tiny-teacher",
-                                         "passkey-small", "passkey-small-teacher"),
+                         testing::Values("passkey-tiny", "passkey-plain", "passkey-tiny-teacher"),
                          [](const auto& name) {
                            std::string identifier = name.param;
                            std::replace(identifier.begin(), identifier.end(), '-', '_');
