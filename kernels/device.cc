@@ -63,4 +63,20 @@ void Stream::wait() const {
   check(cudaStreamSynchronize(stream_), "stream");
 }
 
+EventPair::EventPair() {
+  check(cudaEventCreate(&start), "event");
+  check(cudaEventCreate(&stop), "event");
+}
+
+EventPair::~EventPair() {
+  if (start) cudaEventDestroy(start);
+  if (stop) cudaEventDestroy(stop);
+}
+
+double EventPair::seconds() const {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, start, stop), "event");
+  return milliseconds * 1e-3;
+}
+
 }  // namespace lawcat::cuda

@@ -59,4 +59,16 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+/// A start and a stop on the GPU's clock.
+class EventPair {
+ public:
+  EventPair();
+  EventPair(EventPair&& other) noexcept
+      : start(std::exchange(other.start, nullptr)), stop(std::exchange(other.stop, nullptr)) {}
+  EventPair& operator=(EventPair&&) = delete;
+  ~EventPair();
+  double seconds() const;
+  cudaEvent_t start = nullptr, stop = nullptr;
+};
+
 }  // namespace lawcat::cuda

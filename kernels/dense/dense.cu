@@ -261,6 +261,14 @@ __global__ void fill_kernel(float* x, std::uint64_t count, float value) {
     x[i] = value;
 }
 
+__global__ void differ_kernel(const unsigned* a, const unsigned* b, std::size_t count, int* flag) {
+  bool differs = false;
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count;
+       i += std::size_t{gridDim.x} * blockDim.x)
+    differs |= a[i] != b[i];
+  if (differs) *flag = 1;
+}
+
 template <class T>
 cudaError_t launch_fill_uniform(T* x, std::size_t count, float deviation, std::uint64_t seed,
                                 cudaStream_t stream) {
@@ -347,6 +355,14 @@ cudaError_t fill_uniform(float* x, std::size_t count, float deviation, std::uint
 cudaError_t fill(float* x, std::size_t count, float value, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
   fill_kernel<<<blocks_for(static_cast<std::int64_t>(count)), kThreads, 0, stream>>>(x, count, value);
+  return cudaGetLastError();
+}
+
+cudaError_t differ(const void* a, const void* b, std::size_t bytes, int* flag, cudaStream_t stream) {
+  if (const cudaError_t error = cudaMemsetAsync(flag, 0, sizeof *flag, stream); error != cudaSuccess)
+    return error;
+  differ_kernel<<<blocks_for(static_cast<std::int64_t>(bytes / 4)), kThreads, 0, stream>>>(
+      static_cast<const unsigned*>(a), static_cast<const unsigned*>(b), bytes / 4, flag);
   return cudaGetLastError();
 }
 

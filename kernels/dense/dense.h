@@ -64,4 +64,7 @@ cudaError_t fill_uniform(float* x, std::size_t count, float deviation, std::uint
                          cudaStream_t stream);
 cudaError_t fill(float* x, std::size_t count, float value, cudaStream_t stream);
 
+/// *flag = whether the first bytes (a multiple of 4) of a and b differ anywhere.
+cudaError_t differ(const void* a, const void* b, std::size_t bytes, int* flag, cudaStream_t stream);
+
 }  // namespace lawcat::cuda

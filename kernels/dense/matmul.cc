@@ -8,13 +8,21 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <map>
 #include <stdexcept>
+#include <vector>
 
+#include "kernels/dense/dense.h"
 #include "kernels/device.h"
 
 namespace lawcat::cuda {
 namespace {
+
+constexpr int kProposals = 16;
+// Smaller products take their first proposal: decode steps wait for memory, and a prompt of a new length
+// should not wait for a choice.
+constexpr double kOperationsToChoose = 3e10;
 
 std::string shape_of(const MatmulCall& call) {
   return fmt::format("matrix product [{}, {}] x [{}, {}]^T", call.tokens, call.in, call.out, call.in);
@@ -68,13 +76,16 @@ class Plan {
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(call.x));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(call.y));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(call.y));
-    cublasLtMatmulHeuristicResult_t best{};
+    std::array<cublasLtMatmulHeuristicResult_t, kProposals> proposals{};
     int found = 0;
-    check_blas(
-        cublasLtMatmulAlgoGetHeuristic(handle, operation_, w_, x_, y_, y_, preference, 1, &best, &found),
-        what);
+    check_blas(cublasLtMatmulAlgoGetHeuristic(handle, operation_, w_, x_, y_, y_, preference, kProposals,
+                                              proposals.data(), &found),
+               what);
     if (found == 0) throw std::runtime_error(what + ": cuBLASLt knows no algorithm");
-    algorithm_ = best.algo;
+    for (int i = 0; i < found; ++i)
+      if (proposals[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
+        algorithms_.push_back(proposals[static_cast<std::size_t>(i)].algo);
+    if (algorithms_.empty()) throw std::runtime_error(what + ": cuBLASLt knows no algorithm");
   }
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
@@ -86,17 +97,72 @@ class Plan {
   }
 
   void run(cublasLtHandle_t handle, const MatmulCall& call, void* workspace, cudaStream_t stream) const {
-    const float one = 1;
-    const float beta = call.accumulate ? 1 : 0;
-    check_blas(cublasLtMatmul(handle, operation_, &one, call.w, w_, call.x, x_, &beta, call.y, y_, call.y, y_,
-                              &algorithm_, workspace, Matmul::kWorkspaceBytes, stream),
-               shape_of(call));
+    run(algorithms_.front(), handle, call, call.y, workspace, stream);
+  }
+
+  /// Times the proposals on this call's operands, results going elsewhere, and keeps the fastest of those
+  /// that give the first one's bits: which one wins by a hair in which process then shows nowhere.
+  void choose(cublasLtHandle_t handle, const MatmulCall& call, void* workspace, cudaStream_t stream) {
+    cudaStreamCaptureStatus capture{};
+    check(cudaStreamIsCapturing(stream, &capture), "matrix products");
+    if (algorithms_.size() < 2 || capture != cudaStreamCaptureStatusNone) return;
+    const std::size_t bytes =
+        (static_cast<std::size_t>(call.tokens - 1) * static_cast<std::size_t>(call.y_stride) +
+         static_cast<std::size_t>(call.out)) *
+        (call.y_is_fp32 ? 4 : 2);
+    DeviceBuffer first, other;
+    try {
+      first = DeviceBuffer(bytes);
+      other = DeviceBuffer(bytes);
+    } catch (const std::bad_alloc&) {
+      return;  // the first proposal will do
+    }
+    check(cudaMemsetAsync(first.data(), 0, bytes, stream), "matrix products");
+    check(cudaMemsetAsync(other.data(), 0, bytes, stream), "matrix products");
+    DeviceBuffer flag(sizeof(int));
+    EventPair timer;
+    double best = std::numeric_limits<double>::infinity();
+    std::size_t winner = 0;
+    for (std::size_t i = 0; i < algorithms_.size(); ++i) {
+      void* const to = i == 0 ? first.data() : other.data();
+      double seconds = std::numeric_limits<double>::infinity();
+      for (int repeat = 0; repeat < kRepeats; ++repeat) {
+        check(cudaEventRecord(timer.start, stream), "matrix products");
+        run(algorithms_[i], handle, call, to, workspace, stream);
+        check(cudaEventRecord(timer.stop, stream), "matrix products");
+        check(cudaEventSynchronize(timer.stop), "matrix products");
+        if (repeat > 0) seconds = std::min(seconds, timer.seconds());
+      }
+      int differs = 0;
+      if (i > 0) {
+        check(differ(first.data(), other.data(), bytes, flag.as<int>(), stream), "matrix products");
+        check(cudaMemcpyAsync(&differs, flag.data(), sizeof differs, cudaMemcpyDeviceToHost, stream),
+              "matrix products");
+        check(cudaStreamSynchronize(stream), "matrix products");
+      }
+      if (!differs && seconds < best) {
+        best = seconds;
+        winner = i;
+      }
+    }
+    std::swap(algorithms_.front(), algorithms_[winner]);
   }
 
  private:
+  static constexpr int kRepeats = 4;
+
+  void run(const cublasLtMatmulAlgo_t& algorithm, cublasLtHandle_t handle, const MatmulCall& call, void* to,
+           void* workspace, cudaStream_t stream) const {
+    const float one = 1;
+    const float beta = call.accumulate ? 1 : 0;
+    check_blas(cublasLtMatmul(handle, operation_, &one, call.w, w_, call.x, x_, &beta, call.y, y_, to, y_,
+                              &algorithm, workspace, Matmul::kWorkspaceBytes, stream),
+               shape_of(call));
+  }
+
   cublasLtMatmulDesc_t operation_ = nullptr;
   cublasLtMatrixLayout_t w_ = nullptr, x_ = nullptr, y_ = nullptr;
-  cublasLtMatmulAlgo_t algorithm_{};
+  std::vector<cublasLtMatmulAlgo_t> algorithms_;  ///< the first is used
 };
 
 }  // namespace
@@ -127,6 +193,8 @@ void Matmul::operator()(const MatmulCall& call, cudaStream_t stream) {
                                             alignment_of(call.w),
                                             alignment_of(call.y)};
   const auto [plan, is_new] = impl_->plans.try_emplace(key, impl_->handle, call);
+  if (is_new && 2.0 * call.tokens * call.in * call.out >= kOperationsToChoose)
+    plan->second.choose(impl_->handle, call, impl_->workspace.data(), stream);
   plan->second.run(impl_->handle, call, impl_->workspace.data(), stream);
 }
 

@@ -33,8 +33,10 @@ class Matmul {
   ~Matmul();
 
   /// Queues the product; may be captured. The algorithm is cuBLASLt's first proposal for the shape, kept for
-  /// later calls: the same call gives the same bits. All calls share one workspace, so they must follow one
-  /// another. Throws std::runtime_error, naming the shape, when cuBLASLt has none.
+  /// later calls; of a large product's proposals the first call, unless it is captured, times all and keeps
+  /// the fastest of those that give the first one's bits. So the same call gives the same bits, in every
+  /// process. All calls share one workspace, so they must follow one another. Throws std::runtime_error,
+  /// naming the shape, when cuBLASLt has no algorithm.
   void operator()(const MatmulCall& call, cudaStream_t stream);
 
   static constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;

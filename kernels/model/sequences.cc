@@ -59,22 +59,6 @@ std::string why_not(Attention attention, const ModelConfig& config) {
   return "";
 }
 
-EventPair::EventPair() {
-  check(cudaEventCreate(&start), "event");
-  check(cudaEventCreate(&stop), "event");
-}
-
-EventPair::~EventPair() {
-  if (start) cudaEventDestroy(start);
-  if (stop) cudaEventDestroy(stop);
-}
-
-double EventPair::seconds() const {
-  float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, start, stop), "event");
-  return milliseconds * 1e-3;
-}
-
 CudaSequences::Impl::Impl(const CudaModel::Impl& model_weights, const SequencesOptions& sequences_options)
     : model(model_weights),
       options(sequences_options),

@@ -28,18 +28,6 @@ struct Rows {
   int sequences() const { return decode ? count : 1; }
 };
 
-/// A start and a stop on the GPU's clock.
-class EventPair {
- public:
-  EventPair();
-  EventPair(EventPair&& other) noexcept
-      : start(std::exchange(other.start, nullptr)), stop(std::exchange(other.stop, nullptr)) {}
-  EventPair& operator=(EventPair&&) = delete;
-  ~EventPair();
-  double seconds() const;
-  cudaEvent_t start = nullptr, stop = nullptr;
-};
-
 struct CudaSequences::Impl {
   Impl(const CudaModel::Impl& model_weights, const SequencesOptions& sequences_options);
   Impl(const Impl&) = delete;
