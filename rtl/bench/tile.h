@@ -45,5 +45,7 @@ struct RtlLibrary {
   std::unique_ptr<RtlTile> (*make)();
 };
 std::span<const RtlLibrary> rtl_libraries();
+/// These and the ones that are Verilated for tests alone. Only tests link it.
+std::span<const RtlLibrary> rtl_test_libraries();
 
 }  // namespace lawcat

@@ -813,6 +813,8 @@ module lawcat_state_update #(
     assign any = any_11_q | (earlier & {(ROWS * MAGNITUDE_WIDTH) {later_q[11]}});
   end else begin : g_one_segment
     assign any = any_11_q;
+    logic unused;
+    assign unused = active_q[11];
   end
 
   logic [3*ROWS-1:0] exists_later_q;  // cycles 10 to 12

@@ -33,7 +33,7 @@ class Mutants(unittest.TestCase):
         mutants = tomllib.loads((SOURCE / "tests/rtl/mutants.toml").read_text())["mutant"]
         self.assertEqual(len(text.splitlines()), len(mutants))
         for mutant in mutants:
-            self.assertLessEqual(set(mutant), {"name", "file", "text", "fault", "why", "equivalent"})
+            self.assertLessEqual(set(mutant), {"name", "preset", "file", "text", "fault", "why", "equivalent"})
             self.assertNotEqual(mutant["text"], mutant["fault"])
         # lawcat_top only joins tiles; no stage uses the multiply-accumulate, which cells_test.py covers.
         self.assertEqual({f"{file.parent.name}/{file.name}" for file in (SOURCE / "rtl").glob("c*/*.sv")}
@@ -47,6 +47,12 @@ class Mutants(unittest.TestCase):
 
     def test_a_changed_source_and_an_unknown_fault_are_noticed(self):
         self.refused("there is no fault no_such", "--only", "align.sign,no_such")
+        self.assertEqual(self.mutate("--preset", "huge")[0], 2)
+        faults = self.folder / "tests/rtl/mutants.toml"
+        known = faults.read_text()
+        faults.write_text(known + '\n[[mutant]]\nname = "x"\npreset = "huge"\n')
+        self.refused("x: expected preset nano or wide, got huge", "--list")
+        faults.write_text(known)
         file = self.folder / "rtl/cells/lawcat_align.sv"
         file.write_text(file.read_text().replace("wide >>> right_i", "$signed(wide) >>> right_i"))
         self.refused("align.sign: expected its text once in rtl/cells/lawcat_align.sv, got it 0 times", "--list")

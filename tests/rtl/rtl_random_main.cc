@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The long run of random traffic: rtl_random [--presets A,B] [--head-tokens N] [--seed FIRST] [--scenarios N]
 // [--budget CYCLES] [--verbose] [--one-tile]. Scenario i of a preset has seed FIRST + i; a run goes on from
-// the seed that the last one printed. Prints per preset head-tokens, mismatches, cycles per second and what
-// was not met. Exit status: 0 all equal, 1 a difference, 2 wrong arguments.
+// the seed that the last one printed. A preset that is a file goes by its stem, too. Prints per preset
+// head-tokens, mismatches, cycles per second and what was not met. Exit status: 0 all equal, 1 a difference,
+// 2 wrong arguments.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -102,9 +104,13 @@ int main(int argc, char** argv) {
     }
   }
   bool equal = true, any = false;
-  for (const RtlLibrary& library : rtl_libraries()) {
+  for (const RtlLibrary& library : rtl_test_libraries()) {
     const std::string wanted = "," + arguments.presets + ",";
-    if (!arguments.presets.empty() && wanted.find(fmt::format(",{},", library.preset)) == std::string::npos)
+    const auto is_wanted = [&](const std::string& name) {
+      return wanted.find("," + name + ",") != std::string::npos;
+    };
+    if (!arguments.presets.empty() && !is_wanted(library.preset) &&
+        !is_wanted(std::filesystem::path(library.preset).stem().string()))
       continue;
     any = true;
     equal = run(library, arguments) && equal;

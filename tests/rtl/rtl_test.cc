@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 #include "hostlib/arch/tile_layout.h"
 #include "hostlib/arch/timing.h"
@@ -16,10 +18,23 @@ namespace {
 namespace reg = tile_register;
 
 const RtlLibrary* library_of(const std::string& preset) {
-  const auto libraries = rtl_libraries();
+  const auto libraries = rtl_test_libraries();
   const auto found = std::find_if(libraries.begin(), libraries.end(),
                                   [&](const RtlLibrary& library) { return library.preset == preset; });
   return found == libraries.end() ? nullptr : &*found;
+}
+
+std::vector<std::string> presets() {
+  std::vector<std::string> names;
+  for (const RtlLibrary& library : rtl_test_libraries()) names.emplace_back(library.preset);
+  return names;
+}
+
+/// A preset is a name or a file.
+std::string name_of(const testing::TestParamInfo<std::string>& preset) {
+  std::string name = std::filesystem::path(preset.param).stem().string();
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 /// A tile of the smallest preset built.
@@ -29,7 +44,7 @@ class Rtl : public testing::Test {
 
   Rtl()
       : numbers_(preset_, kHeadDim, kFeatureDim, 5),
-        board_(*library_of(preset_.name), preset_, kHeadDim, kFeatureDim) {
+        board_(rtl_libraries()[0], preset_, kHeadDim, kFeatureDim) {
     for (int slot = 0; slot < 3; ++slot) board_.load_weights(slot, numbers_.weights(Regime::plain));
   }
 
@@ -53,17 +68,7 @@ TEST_P(RtlTraffic, RandomTrafficEqualsTheDefinitionBitForBit) {
   for (std::uint64_t seed = 1; seed <= (small ? 30 : 5); ++seed)
     run_scenario(*library, preset, seed, small ? 15000 : 8000, coverage);
 }
-INSTANTIATE_TEST_SUITE_P(Rtl, RtlTraffic, testing::ValuesIn([] {
-                           std::vector<std::string> names;
-                           for (const RtlLibrary& library : rtl_libraries())
-                             names.emplace_back(library.preset);
-                           return names;
-                         }()),
-                         [](const auto& name) {
-                           std::string text = name.param;
-                           std::replace(text.begin(), text.end(), '-', '_');
-                           return text;
-                         });
+INSTANTIATE_TEST_SUITE_P(Rtl, RtlTraffic, testing::ValuesIn(presets()), name_of);
 
 TEST_F(Rtl, SavedContextGoesOnWithTheSameBits) {
   tokens(7);
@@ -270,17 +275,7 @@ TEST_P(RtlLatency, DecodeLatencyIsTheFormula) {
     EXPECT_EQ(board.driver().cycles() - start - 1, latency) << "D " << head_dim << ", F " << feature_dim;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Rtl, RtlLatency, testing::ValuesIn([] {
-                           std::vector<std::string> names;
-                           for (const RtlLibrary& library : rtl_libraries())
-                             names.emplace_back(library.preset);
-                           return names;
-                         }()),
-                         [](const auto& name) {
-                           std::string text = name.param;
-                           std::replace(text.begin(), text.end(), '-', '_');
-                           return text;
-                         });
+INSTANTIATE_TEST_SUITE_P(Rtl, RtlLatency, testing::ValuesIn(presets()), name_of);
 
 }  // namespace
 }  // namespace lawcat
