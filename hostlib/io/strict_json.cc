@@ -147,6 +147,19 @@ std::vector<std::int64_t> StrictObject::get_int_array(const std::string& key, st
   return numbers;
 }
 
+std::vector<std::string> StrictObject::get_string_array(const std::string& key) {
+  const json& value = at(key);
+  if (!value.is_array() || value.empty())
+    throw InputError(place(key), "an array of strings, at least one", shown(value));
+  std::vector<std::string> strings;
+  for (const json& element : value) {
+    if (!element.is_string())
+      throw InputError(fmt::format("{}[{}]", place(key), strings.size()), "a string", shown(element));
+    strings.push_back(element.get<std::string>());
+  }
+  return strings;
+}
+
 void StrictObject::finish() const {
   for (const auto& [key, value] : value_->items())
     if (!known_.contains(key))

@@ -31,6 +31,9 @@ class StrictObject {
   const nlohmann::json& get_any(const std::string& key);
   std::vector<std::int64_t> get_int_array(const std::string& key, std::int64_t min, std::int64_t max);
 
+  /// A list of texts, at least one.
+  std::vector<std::string> get_string_array(const std::string& key);
+
   void finish() const;
   /// Marks every other key as known: for files of others (Hugging Face config.json) whose extra keys are
   /// none of our business.
