@@ -12,23 +12,24 @@
 #include "hostlib/model/generate.h"
 #include "hostlib/model/tokenizer.h"
 #include "hostlib/run.h"
-#include "hostlib/trace/passkey.h"
+#include "hostlib/token_count.h"
 #include "hostlib/trace/random.h"
+#include "hostlib/trace/task.h"
 
 namespace lawcat {
 namespace {
 
-constexpr int kAnswerTokens = 5;
 constexpr int kDepthBins = 5;
 
-PasskeySpec spec_of(const EvalRequest& request, int tokens, int index) {
-  PasskeySpec spec;
+TaskSpec spec_of(const EvalRequest& request, const Task& task, int tokens, int index) {
+  TaskSpec spec;
   spec.tokens = tokens;
   spec.seed = request.seed;
   spec.index = static_cast<std::uint64_t>(index);
   spec.noise = request.noise;
   spec.distractors = request.distractors;
   if (request.depths.empty()) {
+    if (!task.has_needle()) return spec;
     Random random(request.seed, ~spec.index);
     spec.depth = (index + random.uniform()) / request.samples;
   } else {
@@ -44,30 +45,33 @@ struct Answerer {
   ModelHost& host;
   Backend* backend;
 
-  std::string answer(const std::vector<int>& tokens) const {
+  std::string answer(const std::vector<int>& tokens, int count, std::optional<int> end) const {
     std::unique_ptr<Session> unit;
     if (backend) unit = backend->open(model.unit_shape(), model.unit_weights(), model.config().layers);
     const std::unique_ptr<ModelRunner> runner = host.open(std::move(unit));
-    return tokenizer.decode(generate(*runner, tokens, kAnswerTokens));
+    return tokenizer.decode(generate(*runner, tokens, count, {}, end));
   }
 };
 
-EvalSample run_sample(const PasskeySpec& spec, const Answerer& first, const Answerer* second) {
-  const PasskeyPrompt prompt = make_passkey(spec);
+EvalSample run_sample(const Task& task, const TaskSpec& spec, const Answerer& first, const Answerer* second) {
+  const TaskPrompt prompt = task.make(spec);
   std::vector<int> tokens;
   if (const auto& begin = first.model.config().bos_token) tokens.push_back(*begin);
   const std::vector<int> words = first.tokenizer.encode(prompt.text);
   tokens.insert(tokens.end(), words.begin(), words.end());
+  std::optional<int> end;
+  if (const auto& ends = first.model.config().eos_tokens; task.ends() && !ends.empty()) end = ends.front();
   EvalSample sample;
   sample.tokens = spec.tokens;
   sample.index = spec.index;
   sample.depth = prompt.depth;
   sample.expected = prompt.answer;
-  sample.got = first.answer(tokens);
-  sample.correct = exact_match(prompt.answer, sample.got);
+  sample.repeats = prompt.repeats;
+  sample.got = first.answer(tokens, prompt.answer_tokens, end);
+  sample.correct = task.score(prompt, sample.got);
   if (second) {
-    sample.against_got = second->answer(tokens);
-    sample.against_correct = exact_match(prompt.answer, sample.against_got);
+    sample.against_got = second->answer(tokens, prompt.answer_tokens, end);
+    sample.against_correct = task.score(prompt, sample.against_got);
   }
   return sample;
 }
@@ -82,6 +86,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
     throw InputError("model " + model.config().name + ": a second backend to compare with",
                      "LAWCAT attention, which has a unit", "softmax attention");
   const Tokenizer tokenizer = Tokenizer::load(folder);
+  const std::unique_ptr<const Task> task = make_task(request.task, count_with(tokenizer));
   const std::unique_ptr<ModelHost> host = request.host.make(model);
   const Answerer first{model, tokenizer, *host,
                        model.is_lawcat() && !request.host.has_unit ? &backend : nullptr};
@@ -93,7 +98,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
   }
   const int per_length = request.samples;
   const int count = per_length * static_cast<int>(request.lengths.size());
-  for (const int tokens : request.lengths) make_passkey(spec_of(request, tokens, 0));
+  for (const int tokens : request.lengths) task->make(spec_of(request, *task, tokens, 0));
 
   // Longest prompts first, so that the last ones to finish are short.
   std::vector<int> order(static_cast<std::size_t>(count));
@@ -105,6 +110,7 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
 
   EvalResult result;
   result.has_unit = model.is_lawcat();
+  result.chance = task->chance();
   result.samples.resize(static_cast<std::size_t>(count));
   std::exception_ptr failure;
   int done = 0;
@@ -119,8 +125,8 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
     const int sample = order[static_cast<std::size_t>(i)];
     try {
       const int tokens = request.lengths[static_cast<std::size_t>(sample / per_length)];
-      result.samples[static_cast<std::size_t>(sample)] =
-          run_sample(spec_of(request, tokens, sample % per_length), first, second ? &*second : nullptr);
+      result.samples[static_cast<std::size_t>(sample)] = run_sample(
+          *task, spec_of(request, *task, tokens, sample % per_length), first, second ? &*second : nullptr);
 #pragma omp critical(lawcat_eval)
       if (++done; request.progress) request.progress("samples", done, count);
     } catch (...) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -21,6 +22,7 @@
 #include "hostlib/report/comparing_session.h"
 #include "hostlib/report/energy.h"
 #include "hostlib/report/gpu_reference.h"
+#include "hostlib/token_count.h"
 
 namespace lawcat {
 namespace {
@@ -50,11 +52,12 @@ struct Work {
   double prefill_cycles = 0;
   double prefill_host_s = 0;
   double decode_host_s = 0;
-  double backend_s = 0;  ///< wall time inside the backend
+  double backend_s = 0;                                  ///< wall time inside the backend
+  std::function<bool(std::string_view answer)> correct;  ///< the task's own rule; empty: exact match
 };
 
-std::vector<int> prompt_of(const Trace& trace, const Model& model, const Tokenizer* tokenizer,
-                           Report& report) {
+std::vector<int> prompt_of(const Trace& trace, const Model& model, const Tokenizer* tokenizer, Report& report,
+                           Work& work) {
   if (trace.tokens_file) {
     report.answer.expected = trace.expected;
     return read_tokens(*trace.tokens_file, model.config().vocab_size);
@@ -65,6 +68,13 @@ std::vector<int> prompt_of(const Trace& trace, const Model& model, const Tokeniz
     text = prompt.text;
     report.answer.expected = prompt.answer;
     report.provenance.seeds = {trace.passkey->seed};
+  } else if (trace.generated) {
+    const std::shared_ptr<const Task> task = make_task(trace.generated->task, count_with(*tokenizer));
+    const TaskPrompt prompt = task->make(trace.generated->spec);
+    text = prompt.text;
+    report.answer.expected = prompt.answer;
+    report.provenance.seeds = {trace.generated->spec.seed};
+    work.correct = [task, prompt](std::string_view answer) { return task->score(prompt, answer); };
   } else {
     text = *trace.text;
     report.answer.expected = trace.expected;
@@ -92,7 +102,7 @@ std::vector<int> likeliest_rows(std::span<const float> logits, int vocab) {
 void run_with_weights(const RunRequest& request, const Model& model, Backend& backend, Report& report,
                       Work& work) {
   const Tokenizer tokenizer = Tokenizer::load(find_model(request.trace.model));
-  const std::vector<int> prompt = prompt_of(request.trace, model, &tokenizer, report);
+  const std::vector<int> prompt = prompt_of(request.trace, model, &tokenizer, report, work);
   const int vocab = model.config().vocab_size;
   const int last = std::min(kTop1Tokens, static_cast<int>(prompt.size()));
   work.prefill_tokens = static_cast<int>(prompt.size());
@@ -154,7 +164,8 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
 
   if (!answer.empty()) report.answer.got = tokenizer.decode(answer);
   if (report.answer.expected && report.answer.got)
-    report.answer.correct = exact_match(*report.answer.expected, *report.answer.got);
+    report.answer.correct = work.correct ? work.correct(*report.answer.got)
+                                         : exact_match(*report.answer.expected, *report.answer.got);
   report.answer.reason =
       answer.empty() ? "the trace asks for no answer" : "the trace states no expected answer";
 
@@ -328,7 +339,8 @@ int prompt_tokens(const Trace& trace) {
   const Model model = Model::load(find_model(trace.model));
   const Tokenizer tokenizer = Tokenizer::load(find_model(trace.model));
   Report unused;
-  return static_cast<int>(prompt_of(trace, model, &tokenizer, unused).size());
+  Work unused_work;
+  return static_cast<int>(prompt_of(trace, model, &tokenizer, unused, unused_work).size());
 }
 
 Report run(const RunRequest& request, Backend& backend) {

@@ -17,6 +17,7 @@
 #include "hostlib/report/error_meter.h"
 #include "hostlib/report/report.h"
 #include "hostlib/trace/score.h"
+#include "hostlib/trace/task.h"
 #include "hostlib/trace/trace.h"
 #include "hostlib/trace/vectors.h"
 
@@ -52,12 +53,14 @@ Report run(const RunRequest& request, Backend& backend);
 int prompt_tokens(const Trace& trace);
 
 struct EvalRequest {
-  std::vector<int> lengths;  ///< prompt lengths in tokens
-  int samples = 0;           ///< prompts per length
+  std::string task = "passkey";  ///< one of task_names(), on its test split
+  std::vector<int> lengths;      ///< prompt lengths in tokens
+  int samples = 0;               ///< prompts per length
   std::uint64_t seed = 0;
   std::vector<double> depths;  ///< taken in turn; empty: drawn, one from each of `samples` equal ranges
-  double noise = 0;
-  int distractors = 0;  ///< see PasskeySpec
+                               ///< (BABILong: facts are spread)
+  double noise = 0;            ///< these two: passkey only
+  int distractors = 0;         ///< see PasskeySpec
   bool parallel =
       true;  ///< samples over cores, each with its own session; only for backends and hosts that can
   Progress progress;
@@ -71,6 +74,7 @@ struct EvalSample {
   std::string expected;
   std::string got;
   bool correct = false;
+  bool repeats = false;     ///< TaskPrompt::repeats
   std::string against_got;  ///< of the second run, where one was asked for
   bool against_correct = false;
 };
@@ -81,14 +85,47 @@ struct EvalResult {
   ScoreBoard scores;
   ScoreBoard against_scores;  ///< of the second run; empty without one
   bool has_unit = true;       ///< false for softmax models: no backend computed anything
+  double chance = 0;          ///< Task::chance()
 };
 
-/// Passkey accuracy of the model in `folder` with its unit on `backend` (not used by softmax models). With
+/// Accuracy on a task of the model in `folder` with its unit on `backend` (not used by softmax models). With
 /// `against` every prompt is also answered with the unit there, on the same host, or on the processor where
 /// the host has its own unit. The same request gives the same samples in any order of work. Throws
 /// InputError, also for `against` with a softmax model.
 EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& folder, Backend& backend,
                     Backend* against = nullptr);
+
+struct PoolRequest {
+  std::vector<std::string> tasks;  ///< of task_names(), taken in turn
+  std::vector<int> lengths;        ///< TaskSpec::tokens, taken in turn behind the tasks
+  int samples = 0;                 ///< in all
+  std::uint64_t seed = 0;
+  Split split = Split::train;
+  int jobs = 0;             ///< threads; 0: one a core
+  bool keep_texts = false;  ///< else TaskPrompt::text is empty afterwards
+  Progress progress;
+};
+
+struct PoolSample {
+  std::size_t task = 0;  ///< place in PoolRequest::tasks
+  int length = 0;        ///< that was asked for
+  TaskPrompt prompt;
+  std::vector<int> tokens;  ///< begin token, prompt, completion, end token; the model may lack begin and end
+  int answer = 0;           ///< index of the completion's first token; what is before is the prompt alone
+};
+
+struct Pool {
+  std::vector<PoolSample> samples;
+};
+
+/// Prompts and answers for training and evaluation with the tokenizer in `folder`, which needs no weights.
+/// The same request gives the same pool with any number of threads. Throws InputError, also for a tokenizer
+/// whose tokens of a prompt depend on the answer behind it.
+Pool make_pool(const PoolRequest& request, const std::filesystem::path& folder);
+
+/// `tokens` I32 [total], `offsets` I64 [N + 1], `answer` I32 [N], `task` I32 [N]; task names, lengths, seed
+/// and split in the metadata. Throws InputError.
+void write_pool(const PoolRequest& request, const Pool& pool, const std::filesystem::path& file);
 
 /// Runs vectors through a one-layer session in blocks. Throws InputError.
 struct UnitRun {

@@ -29,8 +29,13 @@ class SentencePiece final : public Tokenizer::Form {
     return processor_.DecodeIds({tokens.begin(), tokens.end()});
   }
   int vocab_size() const override { return processor_.GetPieceSize(); }
+  std::optional<int> begin_token() const override { return known(processor_.bos_id()); }
+  std::optional<int> end_token() const override { return known(processor_.eos_id()); }
 
  private:
+  /// The library says -1 where the vocabulary has no such token.
+  static std::optional<int> known(int id) { return id < 0 ? std::nullopt : std::optional(id); }
+
   std::string place_;
   sentencepiece::SentencePieceProcessor processor_;
 };

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ class Tokenizer {
   /// Throws InputError on an id outside the vocabulary.
   std::string decode(std::span<const int> tokens) const { return form_->decode(tokens); }
   int vocab_size() const { return form_->vocab_size(); }
+  /// What begins and ends a sequence, where the tokenizer's own file tells (SentencePiece).
+  std::optional<int> begin_token() const { return form_->begin_token(); }
+  std::optional<int> end_token() const { return form_->end_token(); }
 
   /// One kind of tokenizer.
   class Form {
@@ -31,6 +35,8 @@ class Tokenizer {
     virtual std::vector<int> encode(std::string_view text) const = 0;
     virtual std::string decode(std::span<const int> tokens) const = 0;
     virtual int vocab_size() const = 0;
+    virtual std::optional<int> begin_token() const { return {}; }
+    virtual std::optional<int> end_token() const { return {}; }
   };
 
  private:

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
@@ -100,6 +101,19 @@ Haystack Haystack::read(const std::filesystem::path& file, Split split, const Co
        i < (split == Split::train ? train : paragraphs.size()); ++i)
     for (std::string& sentence : split_sentences(paragraphs[i])) sentences.push_back(std::move(sentence));
   return {std::move(sentences), " ", count};
+}
+
+std::string Haystack::beginning(std::size_t first, std::size_t i, int room, const CountTokens& count) const {
+  const std::string text = separator_ + sentence(first, i);
+  std::vector<std::size_t> ends = {0};  // of the first words, no word first
+  for (std::size_t at = text.find(' ', separator_.size()); at != std::string::npos;
+       at = text.find(' ', at + 1))
+    ends.push_back(at);
+  std::size_t most = 0;
+  for (std::size_t step = std::bit_floor(ends.size()); step > 0; step /= 2)
+    if (most + step < ends.size() && added_tokens(count, text.substr(0, ends[most + step])) <= room)
+      most += step;
+  return text.substr(0, ends[most]);
 }
 
 std::size_t Haystack::fitting(std::size_t first, std::int64_t room) const {

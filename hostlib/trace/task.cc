@@ -93,20 +93,27 @@ class HaystackTask : public Task {
             fmt::format("at least {}, as question and answer take", needed), std::to_string(spec.tokens)};
   }
 
-  /// `build(n)` with the most haystack sentences, `estimate` of them or fewer, that keep the whole within
-  /// the length.
+  /// `build(n, rest)` with the most haystack sentences from `first`, `estimate` of them or fewer, that keep
+  /// the whole within the length; `rest` are words of the next one, as both benchmarks cut their last
+  /// sentence. Noise is not cut.
   template <typename Build>
-  TaskPrompt fitted(const TaskSpec& spec, std::size_t estimate, Build build) const {
-    for (std::size_t sentences = estimate;; --sentences) {
-      TaskPrompt prompt = build(sentences);
-      // The estimate is off only where a tokenizer joins characters across sentences: then by little.
-      const int tokens = kBeginTokens + count_(prompt.text) + prompt.answer_tokens;
-      if (tokens <= spec.tokens) {
-        prompt.repeats = sentences > haystack_.size() && name_ != "s-niah-1";
-        return prompt;
-      }
-      if (sentences == 0) throw too_short(spec, tokens);
+  TaskPrompt fitted(const TaskSpec& spec, std::size_t first, std::size_t estimate, Build build) const {
+    const auto room = [&](const TaskPrompt& prompt) {
+      return spec.tokens - kBeginTokens - count_(prompt.text) - prompt.answer_tokens;
+    };
+    // The estimate is off only where a tokenizer joins characters across sentences: then by little.
+    TaskPrompt prompt = build(estimate, "");
+    int left = room(prompt);
+    std::size_t sentences = estimate;
+    for (; left < 0 && sentences > 0; left = room(prompt)) prompt = build(--sentences, "");
+    if (left < 0) throw too_short(spec, spec.tokens - left);
+    const bool is_noise = haystack_.size() == 1;
+    if (!is_noise) {
+      TaskPrompt cut = build(sentences, haystack_.beginning(first, sentences, left, count_));
+      if (room(cut) >= 0) prompt = std::move(cut);
+      prompt.repeats = sentences > haystack_.size();
     }
+    return prompt;
   }
 
   std::string name_;
@@ -184,7 +191,7 @@ class NiahTask final : public HaystackTask {
     const int fixed = kBeginTokens + count_(filled(frame, {{"context", needle}})) + prompt.answer_tokens;
     const std::size_t estimate = haystack_.fitting(first, spec.tokens - fixed);
 
-    return fitted(spec, estimate, [&](std::size_t sentences) {
+    return fitted(spec, first, estimate, [&](std::size_t sentences, const std::string& rest) {
       const auto n = static_cast<double>(sentences);
       const auto before = static_cast<std::size_t>(spec.depth ? std::llround(*spec.depth * n)
                                                               : static_cast<long long>(drawn * (n + 1)));
@@ -194,7 +201,7 @@ class NiahTask final : public HaystackTask {
         if (i < sentences) (context += context.empty() ? "" : separator) += haystack_.sentence(first, i);
       }
       TaskPrompt made = prompt;
-      made.text = filled(frame, {{"context", context}});
+      made.text = filled(frame, {{"context", context + rest}});
       made.depth = sentences ? static_cast<double>(before) / n : 0;
       return made;
     });
@@ -254,7 +261,8 @@ class BabilongTask final : public HaystackTask {
     for (std::size_t i = 0; i < story.facts.size(); ++i) drawn.push_back(random.uniform());
     std::sort(drawn.begin(), drawn.end());
 
-    return fitted(spec, haystack_.fitting(first, spec.tokens - fixed), [&](std::size_t sentences) {
+    const std::size_t estimate = haystack_.fitting(first, spec.tokens - fixed);
+    return fitted(spec, first, estimate, [&](std::size_t sentences, const std::string& rest) {
       const auto n = static_cast<double>(sentences);
       TaskPrompt made = prompt;
       std::string context;
@@ -273,7 +281,7 @@ class BabilongTask final : public HaystackTask {
         }
         if (i < sentences) append(haystack_.sentence(first, i));
       }
-      made.text = filled(frame, {{"context", context}});
+      made.text = filled(frame, {{"context", context + rest}});
       return made;
     });
   }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 
 #include "hostlib/io/error.h"
@@ -24,17 +25,28 @@ void read_task(StrictObject task, const std::filesystem::path& folder, Trace& tr
                      fmt::format("{} of them", kinds));
   if (task.has("generator")) {
     const std::string generator = task.get_string("generator");
-    if (generator != "passkey") throw InputError(task.place("generator"), "passkey", generator);
-    PasskeySpec spec;
-    spec.tokens = static_cast<int>(task.get_int("tokens", kMinPasskeyTokens, kMaxTokens));
+    if (std::find(task_names().begin(), task_names().end(), generator) == task_names().end())
+      throw InputError(task.place("generator"), fmt::format("one of {}", fmt::join(task_names(), ", ")),
+                       generator);
+    const bool is_passkey = generator == "passkey";
+    TaskSpec spec;
+    spec.tokens = static_cast<int>(task.get_int("tokens", is_passkey ? kMinPasskeyTokens : 1, kMaxTokens));
     spec.seed = static_cast<std::uint64_t>(task.get_int("seed", 0, std::int64_t{1} << 53));
     if (task.has("index"))
       spec.index = static_cast<std::uint64_t>(task.get_int("index", 0, std::int64_t{1} << 31));
     if (task.has("depth")) spec.depth = task.get_number("depth", 0, 1);
-    if (task.has("noise")) spec.noise = task.get_number("noise", 0, 1);
-    if (task.has("distractors"))
+    if (is_passkey && task.has("noise")) spec.noise = task.get_number("noise", 0, 1);
+    if (is_passkey && task.has("distractors"))
       spec.distractors = static_cast<int>(task.get_int("distractors", 0, max_distractors(spec.tokens)));
-    trace.passkey = spec;
+    if (is_passkey)
+      trace.passkey = {.tokens = spec.tokens,
+                       .seed = spec.seed,
+                       .index = spec.index,
+                       .depth = spec.depth,
+                       .noise = spec.noise,
+                       .distractors = spec.distractors};
+    else
+      trace.generated = {generator, spec};
   } else {
     if (task.has("text")) trace.text = task.get_string("text");
     if (task.has("text_file")) trace.text = read_file(folder / task.get_string("text_file"));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hostlib/trace/passkey.h"
+#include "hostlib/trace/task.h"
 
 namespace lawcat {
 
@@ -16,8 +17,9 @@ namespace lawcat {
 ///   description                                            optional, text
 ///   gpu_reference                                          optional, file beside the trace
 ///   task    one of {generator: "passkey", tokens, seed, index?, depth?, noise?, distractors?},
-///           {text, expected?}, {text_file, expected?}, {tokens_file, expected?}. Without it the trace is
-///           timing only and phases also holds prefill_tokens.
+///           {generator: another of task_names(), tokens, seed, index?, depth?}, {text, expected?},
+///           {text_file, expected?}, {tokens_file, expected?}. Without it the trace is timing only and phases
+///           also holds prefill_tokens.
 struct Trace {
   std::string name;
   std::string description;
@@ -27,6 +29,11 @@ struct Trace {
   std::optional<std::filesystem::path> gpu_reference;  ///< resolved beside the trace; need not exist
 
   std::optional<PasskeySpec> passkey;
+  struct Generated {
+    std::string task;  ///< one of task_names() but passkey, on its test split
+    TaskSpec spec;
+  };
+  std::optional<Generated> generated;
   std::optional<std::string> text;                   ///< prompt without the begin token
   std::optional<std::filesystem::path> tokens_file;  ///< prompt as token ids
   std::optional<std::string> expected;               ///< answer, where the task states one

@@ -18,7 +18,6 @@ using Json = nlohmann::ordered_json;
 
 struct EvalOptions {
   CommonOptions common;
-  std::string task = "passkey";
   std::string model = "passkey-tiny";
   std::string out;
   std::string against;
@@ -47,6 +46,13 @@ int differing(const EvalResult& result, int tokens) {
   return count;
 }
 
+/// Prompts of that length in which the haystack's text repeats.
+int repeating(const EvalResult& result, int tokens) {
+  int count = 0;
+  for (const EvalSample& sample : result.samples) count += sample.tokens == tokens && sample.repeats;
+  return count;
+}
+
 Json results_of(const EvalRequest& request, const EvalResult& result) {
   Json lengths = Json::array();
   for (const auto& [tokens, accuracy] : result.scores.by_length()) {
@@ -63,9 +69,17 @@ Json results_of(const EvalRequest& request, const EvalResult& result) {
       length["against"] = accuracy_of(second.at(tokens));
       length["differing_answers"] = differing(result, tokens);
     }
+    if (request.task != "passkey") length["repeating_prompts"] = repeating(result, tokens);
     lengths.push_back(length);
   }
   return lengths;
+}
+
+/// What makes the prompts harder or an answer likely.
+std::string conditions_of(const EvalRequest& request, const EvalResult& result, const char* separator) {
+  if (request.task == "passkey")
+    return fmt::format("noise {}, distractors {}", request.noise, request.distractors);
+  return fmt::format("test split{}by chance {:.3g}", separator, result.chance);
 }
 
 HeatCell cell_of(const Accuracy& accuracy) {
@@ -77,9 +91,9 @@ HeatMap picture_of(const EvalOptions& options, const EvalResult& result, const s
                    const std::string& unit) {
   const EvalRequest& request = options.request;
   HeatMap map;
-  map.title = fmt::format("{} on task {}", model, options.task);
-  map.notes = {unit, fmt::format("{} prompts a length, seed {}; noise {}, distractors {}", request.samples,
-                                 request.seed, request.noise, request.distractors)};
+  map.title = fmt::format("{} on task {}", model, request.task);
+  map.notes = {unit, fmt::format("{} prompts a length, seed {}; {}", request.samples, request.seed,
+                                 conditions_of(request, result, "; "))};
   map.column_title = "prompt length in tokens";
   map.row_title = "depth of the answer";
   const int bins = request.depths.empty() ? 5 : static_cast<int>(request.depths.size());
@@ -114,7 +128,7 @@ int run_eval(const EvalOptions& options) {
   const std::filesystem::path model = find_model(options.model);
   const std::string model_name = model.stem().string();
   OutputFolder out(options.out.empty()
-                       ? std::filesystem::path("out") / fmt::format("eval-{}-{}", options.task, model_name)
+                       ? std::filesystem::path("out") / fmt::format("eval-{}-{}", request.task, model_name)
                        : std::filesystem::path(options.out));
 
   const EvalResult result = evaluate(request, model, *backend, against.get());
@@ -125,21 +139,14 @@ int run_eval(const EvalOptions& options) {
     for (const std::string& set : options.common.sets) unit += fmt::format(", {}", set);
   }
 
-  Json json = {{"schema", "lawcat-eval/1"},
-               {"task", options.task},
-               {"model", model_name},
-               {"backend", entry.name},
-               {"host", options.common.host},
-               {"preset", preset.name},
-               {"preset_hash", preset.hash},
-               {"set", options.common.sets},
-               {"commit", commit()},
-               {"seed", request.seed},
-               {"samples", request.samples},
-               {"depths", request.depths},
-               {"noise", request.noise},
-               {"distractors", request.distractors},
-               {"results", results_of(request, result)}};
+  Json json = {{"schema", "lawcat-eval/1"},   {"task", request.task},
+               {"model", model_name},         {"backend", entry.name},
+               {"host", options.common.host}, {"preset", preset.name},
+               {"preset_hash", preset.hash},  {"set", options.common.sets},
+               {"commit", commit()},          {"seed", request.seed},
+               {"samples", request.samples},  {"depths", request.depths},
+               {"noise", request.noise},      {"distractors", request.distractors},
+               {"chance", result.chance},     {"results", results_of(request, result)}};
   if (!result.has_unit)
     for (const char* key : {"backend", "preset", "preset_hash"}) {
       json[key] = nullptr;
@@ -164,8 +171,8 @@ int run_eval(const EvalOptions& options) {
   picture.commit();
   out.keep();
 
-  fmt::print("{} of {}: {}\n  {} prompts a length, seed {}, noise {}, distractors {}\n", options.task,
-             model_name, unit, request.samples, request.seed, request.noise, request.distractors);
+  fmt::print("{} of {}: {}\n  {} prompts a length, seed {}, {}\n", request.task, model_name, unit,
+             request.samples, request.seed, conditions_of(request, result, ", "));
   fmt::print("  {:>8} {:>9} {:>16}   {}\n", "tokens", "accuracy", "95 % interval", "by depth");
   for (const auto& [tokens, accuracy] : result.scores.by_length()) {
     const auto [low, high] = accuracy.interval();
@@ -179,6 +186,10 @@ int run_eval(const EvalOptions& options) {
     fmt::print("  {:>8} {:>9.3f} {:>7.3f} to {:.3f}   on {}, {} of {} answers differ\n", tokens,
                accuracy.rate(), low, high, options.against, differing(result, tokens), accuracy.samples);
   }
+  for (const auto& [tokens, accuracy] : result.scores.by_length())
+    if (const int count = repeating(result, tokens); count > 0)
+      fmt::print("  at {} tokens {} of {} prompts repeat the haystack's text, of which there is less\n",
+                 tokens, count, accuracy.samples);
   fmt::print("  picture  {}\n", (out.path() / "eval.svg").string());
   return kDone;
 }
@@ -191,8 +202,11 @@ void add_eval_command(CLI::App& app, int& code) {
   request.lengths = {1024};
   request.samples = 20;
   request.seed = 1;
-  app.add_option("--task", options->task, "passkey: five digits hidden in filler text")
-      ->check(CLI::IsMember({"passkey"}))
+  app.add_option(
+         "--task", request.task,
+         "passkey: five digits hidden in filler text; s-niah-1, -2, -3: RULER's number or uuid in noise "
+         "or essays;\nbabilong-qa2, -qa3: facts about people and objects in a book")
+      ->check(CLI::IsMember(task_names()))
       ->capture_default_str();
   app.add_option("--model", options->model, "Folder or shipped model")->capture_default_str();
   app.add_option("--tokens", request.lengths, "Prompt lengths, separated by commas")

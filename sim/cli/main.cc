@@ -23,6 +23,8 @@ int main(int argc, char** argv) {
   int code = kDone;
   add_trace_command(app, code);
   add_eval_command(*app.add_subcommand("eval", "Task accuracy of a model on a backend"), code);
+  add_prompts_command(
+      *app.add_subcommand("prompts", "Prompts of the tasks with their answers, as tokens or text"), code);
   add_unit_command(*app.add_subcommand("unit", "The bare unit on the tensors of a file"), code);
   add_logits_command(*app.add_subcommand("logits", "Logits of a whole model on given token ids"), code);
   add_calibrate_command(

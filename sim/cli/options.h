@@ -33,6 +33,7 @@ const char* commit();
 // Each registers its options on `app`; the callback stores the exit code in `code`. Input errors are thrown.
 void add_trace_command(CLI::App& app, int& code);
 void add_eval_command(CLI::App& app, int& code);
+void add_prompts_command(CLI::App& app, int& code);
 void add_unit_command(CLI::App& app, int& code);
 void add_logits_command(CLI::App& app, int& code);
 void add_calibrate_command(CLI::App& app, int& code);

@@ -51,6 +51,19 @@ TEST_F(TraceFile, ReadsAPasskeyTask) {
   EXPECT_EQ(trace.sha256.size(), 64u);
 }
 
+TEST_F(TraceFile, ReadsAnotherGeneratedTask) {
+  const Trace trace = load_trace(write(with(
+      R"(, "phases": {"decode_tokens": 9},
+         "task": {"generator": "babilong-qa3", "tokens": 900, "seed": 3, "index": 2, "depth": 0.5})")));
+  ASSERT_TRUE(trace.generated);
+  EXPECT_EQ(trace.generated->task, "babilong-qa3");
+  EXPECT_EQ(trace.generated->spec.tokens, 900);
+  EXPECT_EQ(trace.generated->spec.seed, 3u);
+  EXPECT_EQ(trace.generated->spec.index, 2u);
+  EXPECT_EQ(trace.generated->spec.depth, 0.5);
+  EXPECT_FALSE(trace.passkey);
+}
+
 TEST_F(TraceFile, WithoutATaskIsTimingOnly) {
   const Trace trace = load_trace(write(with(R"(, "phases": {"prefill_tokens": 100, "decode_tokens": 0})")));
   EXPECT_TRUE(trace.timing_only());
@@ -91,14 +104,18 @@ TEST_F(TraceFile, BadFilesAreRefusedWithPlaceAndExpectation) {
   message(with(phases + R"(, "task": {"text": "a", "text_file": "b"})"), "got 2 of them");
   message(with(phases + R"(, "task": {"text": "a"}, "speed": 1)"), "speed: expected one of the keys");
   message(with(phases + R"(, "task": {"text_file": "absent.txt"})"), "absent.txt: cannot open");
-  message(with(phases + R"(, "task": {"generator": "riddle"})"),
-          "task.generator: expected passkey, got riddle");
+  message(
+      with(phases + R"(, "task": {"generator": "riddle"})"),
+      "task.generator: expected one of passkey, s-niah-1, s-niah-2, s-niah-3, babilong-qa2, babilong-qa3, "
+      "got riddle");
   message(with(phases + R"(, "task": {"generator": "passkey", "tokens": 10, "seed": 1})"),
           "task.tokens: expected");
   message(with(phases + R"(, "task": {"generator": "passkey", "tokens": 100, "seed": 1, "depth": 2})"),
           "task.depth: expected a number from 0 to 1, got 2");
   message(with(phases + R"(, "task": {"generator": "passkey", "tokens": 100, "seed": 1, "distractors": 4})"),
           "task.distractors: expected");
+  message(with(phases + R"(, "task": {"generator": "s-niah-1", "tokens": 100, "seed": 1, "noise": 0.5})"),
+          "task.noise: expected one of the keys");
   message(with(R"(, "phases": {"decode_tokens": 5, "prefill_tokens": 9}, "task": {"text": "a"})"),
           "phases.prefill_tokens: expected one of the keys decode_tokens");
 }
