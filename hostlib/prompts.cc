@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "hostlib/io/error.h"
+#include "hostlib/io/interrupt.h"
 #include "hostlib/io/safetensors.h"
 #include "hostlib/model/config.h"
 #include "hostlib/model/tokenizer.h"
@@ -59,6 +60,7 @@ Pool make_pool(const PoolRequest& request, const std::filesystem::path& folder) 
     failed = failure != nullptr;
     if (failed) continue;
     try {
+      check_interrupt();
       const auto index = static_cast<std::size_t>(i);
       PoolSample& sample = pool.samples[index];
       sample.task = index % tasks.size();

@@ -25,8 +25,8 @@ bool is_capital(char c) {
 
 /// Whether the word that ends with the full stop at `stop` is a title or an initial.
 bool abbreviates(std::string_view text, std::size_t stop) {
-  static constexpr std::array<std::string_view, 12> kTitles = {"Mr", "Mrs", "Ms",   "Dr",  "St", "Mme",
-                                                               "No", "Vol", "Prof", "Rev", "vs", "viz"};
+  static constexpr std::array<std::string_view, 11> kTitles = {"Mr",  "Mrs",  "Ms",  "Dr", "St", "Mme",
+                                                               "Vol", "Prof", "Rev", "vs", "viz"};
   std::size_t start = stop;
   while (start > 0 && (is_small(text[start - 1]) || is_capital(text[start - 1]))) --start;
   const std::string_view word = text.substr(start, stop - start);
@@ -109,6 +109,7 @@ std::string Haystack::beginning(std::size_t first, std::size_t i, int room, cons
   for (std::size_t at = text.find(' ', separator_.size()); at != std::string::npos;
        at = text.find(' ', at + 1))
     ends.push_back(at);
+  ends.push_back(text.size());
   std::size_t most = 0;
   for (std::size_t step = std::bit_floor(ends.size()); step > 0; step /= 2)
     if (most + step < ends.size() && added_tokens(count, text.substr(0, ends[most + step])) <= room)

@@ -42,7 +42,7 @@ class Haystack {
   const std::string& sentence(std::size_t first, std::size_t i) const {
     return sentences_[(first + i) % sentences_.size()];
   }
-  /// First words of that sentence, separator before them, as many as add at most `room` tokens; may be empty.
+  /// First words of that sentence, separator before them, as many as add at most `room` tokens: none to all.
   std::string beginning(std::size_t first, std::size_t i, int room, const CountTokens& count) const;
   /// How many sentences from `first` on, each with its separator, add at most `room` tokens.
   std::size_t fitting(std::size_t first, std::int64_t room) const;

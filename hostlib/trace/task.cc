@@ -107,12 +107,24 @@ class HaystackTask : public Task {
     std::size_t sentences = estimate;
     for (; left < 0 && sentences > 0; left = room(prompt)) prompt = build(--sentences, "");
     if (left < 0) throw too_short(spec, spec.tokens - left);
-    const bool is_noise = haystack_.size() == 1;
-    if (!is_noise) {
-      TaskPrompt cut = build(sentences, haystack_.beginning(first, sentences, left, count_));
-      if (room(cut) >= 0) prompt = std::move(cut);
-      prompt.repeats = sentences > haystack_.size();
+    if (haystack_.size() == 1) return prompt;  // noise
+    for (int allowed = left;;) {
+      const std::string rest = haystack_.beginning(first, sentences, allowed, count_);
+      if (rest.empty()) break;
+      const bool whole =
+          rest.size() == haystack_.separator().size() + haystack_.sentence(first, sentences).size();
+      TaskPrompt more = whole ? build(sentences + 1, "") : build(sentences, rest);
+      const int more_left = room(more);
+      if (more_left < 0) {
+        allowed += more_left;
+        continue;
+      }
+      prompt = std::move(more);
+      if (!whole) break;
+      ++sentences;
+      allowed = more_left;
     }
+    prompt.repeats = sentences > haystack_.size();
     return prompt;
   }
 
