@@ -45,6 +45,12 @@ def read(path):
     return result
 
 
+def metadata(path):
+    with open(path, "rb") as file:
+        size = struct.unpack("<Q", file.read(8))[0]
+        return json.loads(file.read(size))["__metadata__"]
+
+
 def unit_vectors(tokens, heads=4, kv_heads=2, head_dim=16, feature_dim=8, seed=1):
     """Random inputs of the unit, near what trained models give it."""
     source = random.Random(seed)

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -310,6 +311,11 @@ class BadInput(Program):
         self.refused("--tokens", "eval", "--tokens", "12")
         self.refused("--depths", "eval", "--depths", "2")
         self.refused("--task", "eval", "--task", "riddle")
+        self.refused("--task", "prompts", "--output", "p.safetensors")
+        self.refused("--task", "prompts", "--task", "passkey,riddle", "--output", "p.safetensors")
+        self.refused("--output or --text", "prompts", "--task", "passkey")
+        self.refused("--split", "prompts", "--task", "s-niah-1", "--text", "--split", "all")
+        self.refused("--jobs", "prompts", "--task", "s-niah-1", "--text", "--jobs", "0")
         self.refused("--last", "logits", "--model", "m", "--tokens", "t", "--result", "r", "--last", "-1")
 
     def test_names_that_do_not_exist(self):
@@ -350,6 +356,7 @@ class BadInput(Program):
         self.refused("file", "--trace", "passkey22k", "--out", "file/below")
         self.assertLess(time.monotonic() - start, 10, "the run of 22K tokens should not have begun")
         self.refused("file", "eval", "--out", "file/below")
+        self.refused("file", "prompts", "--task", "s-niah-1", "--output", "file/below.safetensors")
 
     def test_timeline_needs_time(self):
         self.refused("--timeline: expected a backend with time, got fixed",
@@ -699,6 +706,146 @@ class Eval(Program):
         other = self.evaluation(seed=4)
         self.assertNotEqual([answer["expected"] for answer in fixed["answers"]],
                             [answer["expected"] for answer in other["answers"]])
+
+
+    def test_the_other_tasks_run_on_any_backend(self):
+        for task, tokens, chance in (("s-niah-1", 200, 1 / 9e6), ("s-niah-3", 300, 2 ** -122),
+                                     ("babilong-qa2", 400, 1 / 6), ("babilong-qa3", 400, 1 / 5)):
+            self.run_program("eval", "--task", task, "--tokens", tokens, "--samples", "2", "--against", "reference")
+            folder = self.folder / f"out/eval-{task}-passkey-tiny"
+            result = json.loads((folder / "eval.json").read_text())
+            self.assertEqual(result["task"], task)
+            self.assertAlmostEqual(result["chance"] / chance, 1)
+            self.assertEqual(result["results"][0]["repeating_prompts"], 0)
+            self.assertEqual(result["results"][0]["samples"], 2)
+            self.assertEqual(result["results"][0]["against"]["samples"], 2)
+            picture = (folder / "eval.svg").read_text()
+            xml.etree.ElementTree.fromstring(picture)
+            self.assertIn(f"passkey-tiny on task {task}", picture)
+            self.assertIn(f"2 prompts a length, seed 1; test split; by chance {chance:.3g}", picture)
+        answers = []
+        for backend in ("fixed", "systemc"):
+            self.run_program("eval", "--task", "s-niah-2", "--tokens", "120", "--samples", "1", "--depths", "0.5",
+                             "--backend", backend, "--out", backend)
+            answers.append(json.loads((self.folder / backend / "eval.json").read_text())["answers"])
+        self.assertEqual(answers[0], answers[1])
+
+    def test_other_tasks_have_no_noise_and_need_room(self):
+        self.refused("s-niah-1 prompt: noise and distractors: expected none: only passkey has them",
+                     "eval", "--task", "s-niah-1", "--tokens", "200", "--noise", "0.5")
+        self.refused("babilong-qa2 prompt 0: tokens: expected at least",
+                     "eval", "--task", "babilong-qa2", "--tokens", "200")
+
+
+class Prompts(Program):
+    TASKS = ["passkey", "s-niah-1", "s-niah-2", "s-niah-3", "babilong-qa2", "babilong-qa3"]
+    ARGUMENTS = ("prompts", "--task", ",".join(TASKS), "--tokens", "420,600", "--samples", "36")
+
+    def pool(self, name, *more):
+        said = self.run_program(*self.ARGUMENTS, *more, "--output", name).stdout
+        self.assertIn(f"in {name}\n", said)
+        tensors = system_vectors.read(self.folder / name)
+        self.assertEqual({key: value[:2] for key, value in tensors.items()},
+                         {"tokens": ("I32", [len(tensors["tokens"][2])]), "offsets": ("I64", [37]),
+                          "answer": ("I32", [36]), "task": ("I32", [36])})
+        offsets = tensors["offsets"][2]
+        self.assertEqual((offsets[0], offsets[-1]), (0, len(tensors["tokens"][2])))
+        samples = [tensors["tokens"][2][begin:end] for begin, end in zip(offsets, offsets[1:])]
+        self.assertEqual(tensors["task"][2], [i % 6 for i in range(36)])
+        for i, (sample, answer) in enumerate(zip(samples, tensors["answer"][2])):
+            self.assertLessEqual(len(sample), (420, 600)[i // 6 % 2])
+            self.assertGreater(len(sample), (420, 600)[i // 6 % 2] - 45)
+            self.assertTrue(0 < answer < len(sample))
+        return samples, tensors["answer"][2]
+
+    def test_a_pool_has_the_prompts_tokens_then_the_answers(self):
+        samples, answers = self.pool("p.safetensors", "--seed", "5")
+        vocabulary = json.loads((SOURCE / "models/passkey-tiny/tokenizer.json").read_text())["model"]["vocab"]
+        words = {number: word for word, number in vocabulary.items()}
+        text = self.run_program(*self.ARGUMENTS, "--seed", "5", "--text").stdout
+        shown = re.findall(r"^## (\S+) (\d+), (\d+) of \d+ tokens, depth [\d.]+, answer (\S+)\n(.*?)\[\[(.*?)\]\]\n\n",
+                           text, re.DOTALL | re.MULTILINE)
+        self.assertEqual([int(index) for _, index, *_ in shown], list(range(36)))
+        for (task, index, tokens, answer, prompt, completion), sample, start in zip(shown, samples, answers):
+            self.assertEqual(task, self.TASKS[int(index) % 6])
+            self.assertEqual(int(tokens), len(sample))
+            self.assertEqual(sample[0], vocabulary["<bos>"])
+            self.assertIn(answer, completion.replace(" ", ""))
+
+            def numbers(written):
+                return [vocabulary.get(piece, vocabulary["<unk>"])
+                        for piece in re.findall(r"\d|[a-zA-Z_\u0080-\uffff]+|[^\w\s\u0080-\uffff]+", written)]
+
+            self.assertEqual([words[token] for token in sample[1:start]], [words[token] for token in numbers(prompt)])
+            self.assertEqual(sample[start:], numbers(completion))
+        self.assertEqual(system_vectors.metadata(self.folder / "p.safetensors"),
+                         {"schema": "lawcat-prompts/1", "task": ",".join(self.TASKS), "tokens": "420,600", "seed": "5",
+                          "split": "train"})
+
+    def test_one_request_gives_one_pool_with_any_number_of_threads(self):
+        self.pool("one.safetensors", "--jobs", "1")
+        self.pool("four.safetensors", "--jobs", "4")
+        one = (self.folder / "one.safetensors").read_bytes()
+        self.assertEqual(one, (self.folder / "four.safetensors").read_bytes())
+        self.pool("test.safetensors", "--split", "test")
+        self.assertNotEqual(one, (self.folder / "test.safetensors").read_bytes())
+        self.pool("seed.safetensors", "--seed", "2")
+        self.assertNotEqual(one, (self.folder / "seed.safetensors").read_bytes())
+
+    def test_a_sentencepiece_tokenizer_is_enough(self):
+        if not shutil.which("spm_train"):
+            self.skipTest("spm_train is not installed")
+        model = self.folder / "model"
+        model.mkdir()
+        text = self.run_program(*self.ARGUMENTS, "--text").stdout
+        (self.folder / "text").write_text(text)
+        subprocess.run(["spm_train", f"--input={self.folder / 'text'}", f"--model_prefix={model / 'tokenizer'}",
+                        "--vocab_size=600", "--model_type=bpe", "--byte_fallback", "--split_digits",
+                        "--normalization_rule_name=identity", "--remove_extra_whitespaces=false"],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        arguments = ("prompts", "--task", ",".join(self.TASKS[1:]), "--model", model, "--tokens", "1000,1500")
+        said = self.run_program(*arguments, "--samples", "40", "--output", "p.safetensors").stdout
+        self.assertIn("40 prompts", said)
+        tensors = system_vectors.read(self.folder / "p.safetensors")
+        offsets = tensors["offsets"][2]
+        for i, (begin, end) in enumerate(zip(offsets, offsets[1:])):
+            self.assertLessEqual(end - begin, (1000, 1500)[i // 5 % 2])
+            self.assertGreater(end - begin, (1000, 1500)[i // 5 % 2] - (70 if i % 5 == 0 else 16))
+            self.assertEqual(tensors["tokens"][2][begin], 1, "SentencePiece's begin token")
+            self.assertEqual(tensors["tokens"][2][end - 1], 2, "and its end token")
+
+    def test_text_that_repeats_is_said(self):
+        said = self.run_program("prompts", "--task", "s-niah-2", "--tokens", "40000", "--samples", "2", "--split", "test",
+                                "--output", "p.safetensors").stdout
+        self.assertIn("in 2 of them the haystack's text repeats: split test is shorter than the prompt", said)
+
+    def test_what_cannot_be_made_is_refused(self):
+        self.refused("s-niah-3 prompt 0: tokens: expected at least",
+                     "prompts", "--task", "s-niah-3", "--tokens", "80", "--output", "p.safetensors")
+        self.refused("passkey prompt: tokens: expected at least 74, got 20",
+                     "prompts", "--task", "passkey", "--tokens", "20", "--output", "p.safetensors")
+        self.refused("nosuch", "prompts", "--task", "s-niah-1", "--model", "nosuch", "--text")
+
+    def test_a_missing_haystack_is_named(self):
+        data = self.folder / "data"
+        (data / "traces/tasks").mkdir(parents=True)
+        (data / "models").symlink_to(SOURCE / "models")
+        shutil.copy(SOURCE / "traces/tasks/words.json", data / "traces/tasks")
+        done = subprocess.run([PROGRAM, "prompts", "--task", "babilong-qa2", "--text"], cwd=self.folder, text=True,
+                              env={**ENVIRONMENT, "LAWCAT_DATA": str(data)}, capture_output=True, timeout=60,
+                              check=False)
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(done.stderr, r"\Alawcat-sim: .*haystack/book\.txt: [^\n]*\n\Z")
+
+    def test_a_trace_may_name_any_task(self):
+        task = {"generator": "s-niah-1", "tokens": 200, "seed": 1, "depth": 0.5}
+        self.run_program("--trace", self.small_trace(task=task), "--backend", "fixed", "--out", "r", code=1)
+        report = self.report("r")
+        self.assertRegex(report["answer"]["expected"], r"\A\d{7}\Z")
+        self.assertIs(report["answer"]["correct"], False)
+        self.assertEqual(report["provenance"]["seeds"], [1])
+        self.refused("task.distractors: expected one of the keys",
+                     "--trace", self.small_trace(task={**task, "distractors": 1}))
 
 
 class List(Program):
