@@ -93,7 +93,7 @@ class Readme(unittest.TestCase):
                 else:
                     self.check_program(command)
         shown = "\n".join(COMMANDS)
-        for part in ("--trace", "eval", "unit", "logits", "gpu", "list"):
+        for part in ("--trace", "eval", "prompts", "unit", "logits", "gpu", "list"):
             self.assertIn(f"{WRITTEN_PROGRAM} {part}", shown)
 
     def test_the_table_shown_has_the_lines_that_the_program_prints(self):
