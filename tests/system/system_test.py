@@ -825,6 +825,14 @@ class Prompts(Program):
         self.refused("passkey prompt: tokens: expected at least 74, got 20",
                      "prompts", "--task", "passkey", "--tokens", "20", "--output", "p.safetensors")
         self.refused("nosuch", "prompts", "--task", "s-niah-1", "--model", "nosuch", "--text")
+        # A tokenizer whose last token of the prompt depends on the answer behind it.
+        tokenizer = json.loads((SOURCE / "models/passkey-tiny/tokenizer.json").read_text())
+        tokenizer["added_tokens"] += [{"id": 300 + digit, "content": f"is {digit}"} for digit in range(1, 10)]
+        (self.folder / "joining").mkdir()
+        self.write_json("joining/tokenizer.json", tokenizer)
+        self.refused("joining: tokenizer: expected tokens of a prompt to begin those of prompt and answer, got others "
+                     "for s-niah-1, sample 0", "prompts", "--task", "s-niah-1", "--model", "joining", "--samples", "1",
+                     "--output", "p.safetensors")
 
     def test_a_missing_haystack_is_named(self):
         data = self.folder / "data"

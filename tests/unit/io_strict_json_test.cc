@@ -47,6 +47,11 @@ TEST(StrictObject, ReturnsWhatItIsAskedFor) {
   EXPECT_EQ(object.get_int_array("list", 1, 2), (std::vector<std::int64_t>{1, 2}));
   EXPECT_TRUE(object.get_any("any").is_null());
   object.finish();
+  const auto words = parse_json(R"({"w": ["a", "b"], "none": []})", "x");
+  StrictObject lists(words, "x");
+  EXPECT_EQ(lists.get_string_array("w"), (std::vector<std::string>{"a", "b"}));
+  expect_input_error([&] { lists.get_string_array("none"); },
+                     "x: none: expected an array of strings, at least one");
 }
 
 TEST(StrictObject, RefusesAMissingKey) {
@@ -76,6 +81,9 @@ TEST(StrictObject, RefusesAMistypedValue) {
   expect_input_error([&] { object.get_number("s", 0, 9); }, "a number from 0 to 9");
   expect_input_error([&] { object.get_object("v"); }, "x: v: expected an object, got [1]");
   expect_input_error([&] { object.get_int_array("n", 0, 9); }, "an array of integers");
+  expect_input_error([&] { object.get_string_array("n"); },
+                     "x: n: expected an array of strings, at least one");
+  expect_input_error([&] { object.get_string_array("v"); }, "x: v[0]: expected a string, got 1");
   const auto list = parse_json("[]", "x");
   expect_input_error([&] { StrictObject(list, "x.json"); }, "x.json: expected an object, got []");
 }

@@ -126,6 +126,8 @@ TEST(SentencePiece, EncodesAndDecodesWithATrainedModel) {
   ASSERT_EQ(std::system(command.c_str()), 0);
   const Tokenizer tokenizer = Tokenizer::load(folder.path());
   EXPECT_EQ(tokenizer.vocab_size(), 40);
+  EXPECT_EQ(tokenizer.begin_token(), 1);
+  EXPECT_EQ(tokenizer.end_token(), 2);
   const auto tokens = tokenizer.encode("The sky is green.");
   EXPECT_GT(tokens.size(), 3u);
   EXPECT_LT(tokens.size(), 17u);
