@@ -68,7 +68,7 @@ Pool make_pool(const PoolRequest& request, const std::filesystem::path& folder) 
       sample.prompt = tasks[sample.task]->make({.tokens = sample.length,
                                                 .seed = request.seed,
                                                 .index = index,
-                                                .depth = {},
+                                                .depth = request.depth,
                                                 .noise = 0,
                                                 .distractors = 0});
       const std::vector<int> asked = tokenizer.encode(sample.prompt.text);

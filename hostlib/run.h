@@ -99,6 +99,7 @@ struct PoolRequest {
   std::vector<std::string> tasks;  ///< of task_names(), taken in turn
   std::vector<int> lengths;        ///< TaskSpec::tokens, taken in turn behind the tasks
   int samples = 0;                 ///< in all
+  std::optional<double> depth;     ///< TaskSpec::depth
   std::uint64_t seed = 0;
   Split split = Split::train;
   int jobs = 0;             ///< threads; 0: one a core

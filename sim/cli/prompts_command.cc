@@ -73,6 +73,8 @@ void add_prompts_command(CLI::App& app, int& code) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   app.add_option("--seed", request.seed, "Seed of the prompts")->capture_default_str();
+  app.add_option("--depth", request.depth, "Place of the needle, or of all facts, 0 to 1; default: drawn")
+      ->check(CLI::Range(0.0, 1.0));
   app.add_option("--split", options->split, "Part of the haystack's text: train, or the one that eval uses")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();

@@ -814,6 +814,13 @@ class Prompts(Program):
             self.assertEqual(tensors["tokens"][2][begin], 1, "SentencePiece's begin token")
             self.assertEqual(tensors["tokens"][2][end - 1], 2, "and its end token")
 
+    def test_depth_is_taken(self):
+        for depth in ("0", "1"):
+            said = self.run_program("prompts", "--task", "s-niah-1,s-niah-3", "--tokens", "400", "--samples", "6",
+                                    "--depth", depth, "--text").stdout
+            self.assertEqual(re.findall(r"^## .* depth ([\d.]+),", said, re.MULTILINE), [f"{depth}.000"] * 6)
+        self.refused("--depth", "prompts", "--task", "s-niah-1", "--depth", "2", "--text")
+
     def test_text_that_repeats_is_said(self):
         said = self.run_program("prompts", "--task", "s-niah-2", "--tokens", "40000", "--samples", "2", "--split", "test",
                                 "--output", "p.safetensors").stdout
