@@ -6,8 +6,8 @@
 // `lawcat-sim gpu --shape llama3.2-1b --operations model --tokens 16384`, one after another on one machine:
 //   58.6 to 58.8 ms  cuBLASLt's first proposal
 //   57.9 ms          the fastest of eight with the same bits. 2 to 4 % predicted, as single products gain up
-//                    to a tenth: run one after another they stand at the card's power limit. Sixteen are
-//                    asked for now, which was not compared with eight
+//                    to a tenth: run one after another they stand at the card's power limit
+//   58.0 ms          the fastest of sixteen; a run on its own, within the spread of the row before
 #include "kernels/dense/matmul.h"
 
 #include <cublasLt.h>

@@ -250,7 +250,8 @@ def transfer(teacher, seed, recipe, data, folder, log):
 
 def finetune(student, seed, recipe, data, folder, log):
     """Stage 2 on the task's loss. Options of the recipe's `finetune`: lora_rank (0: the projections in full), leak and leak_excess (a
-    penalty, see leak()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), average (of the weights)."""
+    penalty, see leak()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), passed (share of prompts that start from
+    another prompt's last state; those states are in no checkpoint), average (of the weights)."""
     torch.manual_seed(seed + 2)
     options = recipe["finetune"]
     if options["lora_rank"]:
