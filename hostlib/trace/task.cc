@@ -262,6 +262,7 @@ class BabilongTask final : public HaystackTask {
       prompt.completion = story.completion;
       prompt.answer_tokens = added(prompt.completion) + kAnswerSlack;
       frame = filled(world_.prompt(), {{"question", story.question}});
+      if (spec.tokens == 0) break;
       fixed = kBeginTokens + count_(filled(frame, {{"context", ""}})) + prompt.answer_tokens;
       for (const std::string& fact : story.facts) fixed += fact_tokens_.at(fact);
       // Exactly, where the sum over the facts says that they fit.
@@ -277,8 +278,7 @@ class BabilongTask final : public HaystackTask {
     for (std::size_t i = 0; i < story.facts.size(); ++i) drawn.push_back(random.uniform());
     std::sort(drawn.begin(), drawn.end());
 
-    const std::size_t estimate = haystack_.fitting(first, spec.tokens - fixed);
-    return fitted(spec, first, estimate, [&](std::size_t sentences, const std::string& rest) {
+    const auto build = [&](std::size_t sentences, const std::string& rest) {
       const auto n = static_cast<double>(sentences);
       TaskPrompt made = prompt;
       std::string context;
@@ -299,7 +299,9 @@ class BabilongTask final : public HaystackTask {
       }
       made.text = filled(frame, {{"context", context + rest}});
       return made;
-    });
+    };
+    if (spec.tokens == 0) return build(0, "");
+    return fitted(spec, first, haystack_.fitting(first, spec.tokens - fixed), build);
   }
 
   /// BABILong's rule on the output's first sentence, without case: it names the answer, and no other place

@@ -17,7 +17,7 @@ namespace lawcat {
 /// One prompt of a task, fully determined by these fields, the task's name and split, and the tokenizer.
 struct TaskSpec {
   /// Room for begin token, prompt and TaskPrompt::answer_tokens, in the model's tokens (passkey: words, see
-  /// PasskeySpec).
+  /// PasskeySpec). 0, BABILong only: the facts without any of the book, as many tokens as they take.
   int tokens = 1024;
   std::uint64_t seed = 0;
   std::uint64_t index = 0;  ///< which prompt of this seed and length

@@ -63,6 +63,6 @@ def export(module, folder, tokenizer, metadata, expected_ids):
     tensors = {name: value.bfloat16() for name, value in module.state_dict().items()}
     write_safetensors(folder / "model.safetensors", tensors, {"format": "pt", **metadata})
     write(folder / "config.json", module.g.config(module.lawcat).encode())
-    write(folder / "tokenizer.json", tokenizer.read_bytes())
+    write(folder / tokenizer.name, tokenizer.read_bytes())
     logits = exact_logits(module, expected_ids)
     write_safetensors(folder / "expected.safetensors", {"tokens": expected_ids.int(), "logits": logits.float()}, metadata)

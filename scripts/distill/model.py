@@ -30,6 +30,7 @@ class Geometry:
     gate_rank: int = 16
     rope_theta: float = 10000.0
     max_tokens: int = 1024
+    eos: int | None = None
 
     def config(self, lawcat, bos=1, pad=0):
         """config.json of the exported model."""
@@ -53,6 +54,8 @@ class Geometry:
             "pad_token_id": pad,
             "torch_dtype": "bfloat16",
         }
+        if self.eos is not None:
+            config["eos_token_id"] = self.eos
         if lawcat:
             config["lawcat"] = {
                 "feature_dim": self.features,

@@ -38,6 +38,9 @@ class PasskeyData:
     """Batches of prompts with their answers. `tokenizer`: the model folder's tokenizer.json."""
 
     Batch = Batch
+    kinds = ["plain", "half random words", "16 distractors"]
+    lengths = [1024, 2048, 4096, 8192, 16384, 22528]
+    eos = None
 
     def __init__(self, tokenizer, device):
         vocab = json.loads(pathlib.Path(tokenizer).read_text())["model"]["vocab"]
@@ -125,3 +128,22 @@ class PasskeyData:
         noise = torch.where(rand() < data["noise_share"], rand(), 0.0)
         distractors = torch.where(rand() < data["distractor_share"], rand() * data["max_distractors"], 0.0)
         return self.batch(generator, samples, tokens, noise, distractors, shortest=max(tokens // 2, 74))
+
+    def example(self):
+        """Ids of one prompt with its answer."""
+        generator = torch.Generator(device=self.device).manual_seed(4)
+        some = torch.ones(1, device=self.device)
+        batch = self.batch(generator, 1, 704, 0.2 * some, 2 * some, depth=0.4 * some)
+        return batch.ids[0, : int(batch.first[0]) + 5].cpu()
+
+    def tests(self, purpose, kind, tokens, samples, seed, at_once):
+        """Batches of prompts for a score, depths stratified, and how many of a batch's samples count. `validation` prompts are the same for
+        every `seed` of training."""
+        number = 77 if purpose == "validation" else 990000 + seed
+        generator = torch.Generator(device=self.device).manual_seed(number * 1000003 + tokens)
+        full = lambda value: torch.full((at_once,), float(value), device=self.device)
+        noise, distractors = full(0.5 if kind == "half random words" else 0), full(16 if kind == "16 distractors" else 0)
+        for done in range(0, samples, at_once):  # always as many, so that one compiled form serves
+            order = torch.arange(done, done + at_once, device=self.device)
+            depth = ((order + torch.rand(at_once, generator=generator, device=self.device)) / samples).clamp(max=1)
+            yield self.batch(generator, at_once, tokens, noise, distractors, depth=depth), min(at_once, samples - done)

@@ -195,24 +195,34 @@ def task_loss(module, hidden, batch):
     return answer + 0.5 * second + 0.1 * text, (answer.detach(), 1 - wrong.float().mean())
 
 
-def leak(probe, batch, excess):
-    """How much of what the answer's positions read comes from filler, in heads that read the needle.
+def filler_penalties(probe, batch, excess):
+    """Two penalties on what filler does to heads that read the needle, as if there were `excess` times as much of it; see a recipe's `finetune`.
 
     For each head, position p before an answer digit, and token t, weight w = sum_k q_p k_t exp(sum of log a from t+1 to p). With f the
-    weights of filler and n those of the needle, the penalty is the mean of n/(n+f) log(1 + excess f/n), the first factor without gradient.
+    weights of filler and n those of the needle, leak is the mean of n/(n+f) log(1 + excess f/n), the first factor without gradient; it says
+    how much is read from filler. hold is that of n/(n+f) log(1 + excess log(n0/n1)), n0 and n1 being n with no gates and with those of filler
+    alone: how much filler makes the state forget.
     """
     q, k, log_a = probe
     _, heads, _, features = q.shape
+    group = heads // log_a.shape[1]
     at = (batch.first[:, None] - 1 + torch.arange(5, device=q.device))[:, None, :, None]
-    running = log_a.cumsum(2).repeat_interleave(heads // log_a.shape[1], 1)
     pick = at.expand(-1, heads, -1, features)
-    q, until = q.gather(2, pick), running.gather(2, pick)
-    decay = (until.unsqueeze(3) - running.unsqueeze(2)).clamp(max=0).exp()
-    weight = (q.unsqueeze(3) * k.unsqueeze(2) * decay).sum(-1)  # [B,H,5,T]
-    filler = (weight * (batch.region == 1)[:, None, None]).sum(-1)
-    needle = (weight * (batch.region == 2)[:, None, None]).sum(-1) + 1e-9
+    q = q.gather(2, pick)
+    is_filler, is_needle = ((batch.region == kind)[:, None, None] for kind in (1, 2))
+
+    def weights(log_a):
+        running = log_a.cumsum(2).repeat_interleave(group, 1)
+        decay = (running.gather(2, pick).unsqueeze(3) - running.unsqueeze(2)).clamp(max=0).exp()
+        return (q.unsqueeze(3) * k.unsqueeze(2) * decay).sum(-1)  # [B,H,5,T]
+
+    weight = weights(log_a)
+    filler, needle = (weight * is_filler).sum(-1), (weight * is_needle).sum(-1) + 1e-9
     share = (needle / (needle + filler)).detach()
-    return (share * torch.log1p(excess * filler / needle)).mean()
+    held = (weights(log_a * is_filler.transpose(2, 3)) * is_needle).sum(-1) + 1e-9
+    all_of_it = (weights(torch.zeros_like(log_a)) * is_needle).sum(-1) + 1e-9
+    forgotten = (all_of_it.log() - held.log()).clamp(min=0)
+    return (share * torch.log1p(excess * filler / needle)).mean(), (share * torch.log1p(excess * forgotten)).mean()
 
 
 def train_teacher(geometry, seed, recipe, data, folder, log, device):
@@ -249,8 +259,8 @@ def transfer(teacher, seed, recipe, data, folder, log):
 
 
 def finetune(student, seed, recipe, data, folder, log):
-    """Stage 2 on the task's loss. Options of the recipe's `finetune`: lora_rank (0: the projections in full), leak and leak_excess (a
-    penalty, see leak()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), passed (share of prompts that start from
+    """Stage 2 on the task's loss. Options of the recipe's `finetune`: lora_rank (0: the projections in full), leak, hold (their
+    weights) and leak_excess (see filler_penalties()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), passed (share of prompts that start from
     another prompt's last state; those states are in no checkpoint), average (of the weights)."""
     torch.manual_seed(seed + 2)
     options = recipe["finetune"]
@@ -281,7 +291,7 @@ def finetune(student, seed, recipe, data, folder, log):
             for carry in carries:
                 carry["stretch"] = m
         probes = []
-        probe = (lambda i, q, k, log_a: probes.append((q, k, log_a))) if options["leak"] else None
+        probe = (lambda i, q, k, log_a: probes.append((q, k, log_a))) if options["leak"] or options["hold"] else None
         loss, figures = task_loss(student, student(batch.ids, carries, probe=probe), batch)
         if passed:
             if shape not in ends:
@@ -289,8 +299,8 @@ def finetune(student, seed, recipe, data, folder, log):
             for end, carry in zip(ends[shape], carries):
                 end.copy_(carry["state"].detach())
         if probe is not None:
-            penalty = sum(leak(p, batch, options["leak_excess"]) for p in probes)
-            loss, figures = loss + options["leak"] * penalty, (*figures, penalty.detach())
+            leak, hold = map(sum, zip(*(filler_penalties(p, batch, options["leak_excess"]) for p in probes)))
+            loss, figures = loss + options["leak"] * leak + options["hold"] * hold, (*figures, leak.detach(), hold.detach())
         return loss, figures
 
     parameters = own + student.lawcat_parameters()
@@ -301,35 +311,24 @@ def finetune(student, seed, recipe, data, folder, log):
 
 
 @torch.no_grad()
-def accuracy(module, data, tokens, samples, seed, noise=0.0, distractors=0, at_once=50, segment=1024):
-    """Share of `samples` fresh prompts of at most `tokens` tokens whose five digits all get the highest logit, the digits before given;
-    depths stratified. A LAWCAT model reads `at_once` prompts side by side in segments and carries its state."""
-    device = next(module.parameters()).device
-    generator = torch.Generator(device=device).manual_seed(seed * 1000003 + tokens)
-    at_once = min(at_once, samples) if module.lawcat else max(1, min(samples, (1 << 17) // tokens))
-    padded = -(-tokens // segment) * segment
+def accuracy(module, tests, segment=1024):
+    """Share of prompts in which every token of the answer gets the highest logit, those before given. `tests`: batches of prompts, each with
+    how many of them count. A LAWCAT model reads in segments and carries its state."""
     right, done = 0, 0
-    full = lambda value: torch.full((at_once,), float(value), device=device)
-    while done < samples:  # always the same number, so that one compiled form serves; those beyond `samples` do not count
-        order = torch.arange(done, done + at_once, device=device)
-        depth = ((order + torch.rand(at_once, generator=generator, device=device)) / samples).clamp(max=1)
-        batch = data.batch(generator, at_once, tokens, full(noise), full(distractors), depth=depth)
-        ids = F.pad(batch.ids, (0, padded - tokens))
-        at = batch.first[:, None] - 1 + torch.arange(5, device=device)
-        if module.lawcat:
-            carries = [{} for _ in module.model.layers]
-            hidden = torch.zeros(at_once, 5, module.g.hidden, device=device)
-            for start in range(0, padded, segment):
-                part = module(ids[:, start : start + segment], carries)
-                here = (at >= start) & (at < start + segment)
-                rows = part.gather(1, (at - start).clamp(0, segment - 1)[..., None].expand(-1, -1, part.shape[2]))
-                hidden = torch.where(here[..., None], rows, hidden)
-        else:
-            hidden = module(ids).gather(1, at[..., None].expand(-1, -1, module.g.hidden))
-        best = module.logits(hidden).argmax(-1)
-        right += ((best == ids.gather(1, at + 1)).all(1) & (order < samples)).sum().item()
-        done += at_once
-    return right / samples
+    for batch, count in tests:
+        tokens = batch.ids.shape[1]
+        step = segment if module.lawcat else tokens
+        padded = -(-tokens // step) * step
+        ids, labels = (F.pad(x, (0, padded + 1 - tokens)) for x in (batch.ids, batch.labels))
+        carries = [{} for _ in module.model.layers]
+        wrong = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        for start in range(0, padded, step):
+            hidden = module(ids[:, start : start + step], carries if module.lawcat else None)
+            target, label = (x[:, start + 1 : start + step + 1] for x in (ids, labels))
+            wrong |= ((module.logits(hidden).argmax(-1) != target) & (label == 3)).any(1)
+        right += (~wrong[:count]).sum().item()
+        done += count
+    return right / done
 
 
 @contextlib.contextmanager

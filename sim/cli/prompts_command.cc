@@ -64,10 +64,12 @@ void add_prompts_command(CLI::App& app, int& code) {
       ->required();
   app.add_option("--model", options->model, "Folder or shipped model; only its tokenizer is needed")
       ->capture_default_str();
-  app.add_option("--tokens", request.lengths,
-                 "Lengths, separated by commas, taken in turn: begin token, prompt, answer")
+  app.add_option(
+         "--tokens", request.lengths,
+         "Lengths, separated by commas, taken in turn: begin token, prompt, answer; 0: babilong's facts "
+         "without the book")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
   app.add_option("--samples", request.samples, "Prompts in all")
       ->check(CLI::Range(1, 1 << 24))

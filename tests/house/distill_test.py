@@ -122,7 +122,7 @@ import json, pathlib
 import model, passkey_data, train
 recipe = json.loads((pathlib.Path(sys.argv[1]) / "recipes/passkey-tiny.json").read_text())
 recipe["data"] |= {"tokens_per_step": 256, "lengths": [[128, 1]]}
-recipe["finetune"] |= {"steps": 6, "average": 0.5, "state_bits": 8, "leak": 0.1}
+recipe["finetune"] |= {"steps": 6, "average": 0.5, "state_bits": 8, "leak": 0.1, "hold": 0.1}
 train.Run.KEPT_EVERY = 2
 geometry = model.Geometry(1, 64, 64, 2, 1, 256)
 start = model.LanguageModel(geometry, True).state_dict()

@@ -308,7 +308,7 @@ class BadInput(Program):
         self.refused("belongs behind the command", "--quiet", "list")
         self.refused("--vectors", "unit", "--result", "r.safetensors")
         self.refused("--samples", "eval", "--samples", "0")
-        self.refused("--tokens", "eval", "--tokens", "12")
+        self.refused("tokens: expected at least 74, got 12", "eval", "--tokens", "12")
         self.refused("--depths", "eval", "--depths", "2")
         self.refused("--task", "eval", "--task", "riddle")
         self.refused("--task", "prompts", "--output", "p.safetensors")

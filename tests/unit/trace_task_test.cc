@@ -251,6 +251,24 @@ TEST(Task, BabilongWithoutRoomForABookIsFactsOnly) {
   }
 }
 
+TEST(Task, LengthZeroIsBabilongsFactsOnlyAndNothingForTheOthers) {
+  for (const std::string& name : task_names()) {
+    const auto task = make_task(name, count_words);
+    for (std::uint64_t index = 0; index < 20; ++index) {
+      const TaskSpec spec{.tokens = 0, .seed = 3, .index = index};
+      if (!name.starts_with("babilong")) {
+        expect_input_error([&] { task->make(spec); }, "tokens");
+        continue;
+      }
+      const std::string context = babilong_context(task->make(spec));
+      Reader reader;
+      reader.read(context);
+      EXPECT_GE(reader.facts, 2u);
+      EXPECT_EQ(static_cast<std::size_t>(occurrences(context, ".")), reader.facts) << context;
+    }
+  }
+}
+
 TEST(Task, OnePromptIsTheSameEveryTimeAndOthersDiffer) {
   for (const std::string& name : task_names()) {
     const auto task = make_task(name, count_words);
