@@ -59,6 +59,10 @@ class Distill(unittest.TestCase):
             self.assertIn("expected a number or a list", self.refused("--set", "finetune.steps=many", "--out", folder))
             self.assertIn("expected a whole number, 0 or more, got 2.5", self.refused("--set", "finetune.steps=2.5", "--out", folder))
             self.assertIn("expected --teacher beside it", self.refused("--transfer", "--out", folder))
+            self.assertIn("expected each use of training, validation, test", self.refused(
+                "--recipe", "recall-small", "--set", "data.pools={}", "--out", folder))
+            self.assertIn("expected emulation 1", self.refused("--recipe", "recall-small", "--set", "finetune.leak=1", "--out", folder))
+            self.assertIn("task: expected one of passkey, recall, got chess", self.refused("--set", "task='chess'", "--out", folder))
             self.assertIn("expected the file teacher.pt", self.refused("--teacher", f"{folder}/no", "--out", folder))
             recipe = pathlib.Path(folder) / "recipe.json"
             recipe.write_text('{"model": 3}')
@@ -170,6 +174,80 @@ assert all((straight[name] == resumed[name]).all() for name in start)
                 mine, theirs = (self.logits(path) for path in (f"{folder}/logits", expected))
                 error = sum((a - b) ** 2 for a, b in zip(mine, theirs)) / sum(b * b for b in theirs)
                 self.assertLess(error**0.5, 1e-5)
+
+    RECALL = """
+import json, pathlib
+import recall_data
+recipe = json.loads((pathlib.Path(sys.argv[1]) / "recipes/recall-small.json").read_text())
+every = "s-niah-1,s-niah-2,s-niah-3,babilong-qa2,babilong-qa3"
+pool = lambda use, tasks, tokens, samples: {"use": use, "split": "train", "tasks": tasks, "tokens": tokens, "samples": samples, "seed": 1, "share": 0.5}
+recipe["data"]["pools"] = {"facts": pool("training", "babilong-qa2,babilong-qa3", "0", 8), "long": pool("training", every, "512,768", 100),
+                           "validation": pool("validation", every, "512", 5), "test": pool("test", every, "512,768", 30)}
+tokenizer = pathlib.Path(sys.argv[1]) / recipe["tokenizer"]
+make = lambda: recall_data.RecallData(recipe, tokenizer, torch.device("cpu"), sys.argv[2], sys.argv[3])
+data, generator = make(), torch.Generator().manual_seed(1)
+"""
+
+    @unittest.skipUnless(TORCH and PROGRAM, "needs PyTorch and lawcat-sim")
+    def test_recall_batches_ask_for_what_the_prompt_says_with_numbers_that_change(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.run_with_torch(self.RECALL + """
+assert len(data.digits) == 10, data.digits
+numbers = set()
+for step in range(24):
+    ids, labels = data.training(generator, 20, 768, recipe["data"] | {"look_back": 0})
+    assert ids.shape == labels.shape == (20, 768) and (ids[:, 0] == recall_data.BOS).all() and ((labels == 0) == (ids == 0)).all()
+    for row, label in zip(ids.tolist(), labels.tolist()):
+        answer = [i for i, kind in enumerate(label) if kind == 3]
+        assert answer == list(range(answer[0], answer[-1] + 1)) and row[answer[-1]] == data.eos and label.count(1) == answer[0]
+        digits = [token for token in row[answer[0] : answer[-1]] if token in data.digits]
+        if len(digits) == 7:
+            text = ",".join(map(str, row[: answer[0]]))
+            assert ",".join(map(str, digits)) in text, digits
+            numbers.add(tuple(digits))
+        else:
+            place = row[answer[-1] - 2]
+            assert place in row[: answer[0]]
+assert len(numbers) > 60, len(numbers)  # of 40 prompts in the pool
+""", folder, PROGRAM)
+
+    @unittest.skipUnless(TORCH and PROGRAM, "needs PyTorch and lawcat-sim")
+    def test_sequences_that_teach_to_look_back_say_what_comes_next(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.run_with_torch(self.RECALL + """
+for tokens in (64, 768):
+    ids, labels = data.training(generator, 12, tokens, recipe["data"] | {"look_back": 1})
+    for row, label in zip(ids.tolist(), labels.tolist()):
+        asked = [i for i, kind in enumerate(label) if kind == 3]
+        assert len(asked) >= tokens // 2 - 2
+        for i in asked:
+            before = max(j for j in range(i - 1) if row[j] == row[i - 1])
+            assert row[before + 1] == row[i]
+""", folder, PROGRAM)
+
+    @unittest.skipUnless(TORCH and PROGRAM, "needs PyTorch and lawcat-sim")
+    def test_a_pool_of_other_prompts_or_a_broken_one_is_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.run_with_torch(self.RECALL + """
+path = pathlib.Path(sys.argv[2]) / "long.safetensors"
+whole = path.read_bytes()
+def refused(sentence):
+    try:
+        make()
+    except recall_data.Refused as refusal:
+        assert sentence in str(refusal) and str(path) in str(refusal), refusal
+    else:
+        raise AssertionError("was taken")
+recipe["data"]["pools"]["long"]["seed"] = 2
+refused("'seed': '1'")
+recipe["data"]["pools"]["long"]["seed"] = 1
+for cut in (0, 5, 200, len(whole) // 2):
+    path.write_bytes(whole[:cut])
+    refused("expected a file of lawcat-sim prompts")
+path.unlink()
+sys.argv[3] = "nowhere/lawcat-sim"
+refused("--program nowhere/lawcat-sim: expected lawcat-sim")
+""", folder, PROGRAM)
 
     def logits(self, path):
         raw = pathlib.Path(path).read_bytes()
