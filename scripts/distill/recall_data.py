@@ -67,11 +67,18 @@ class Pool:
         except (OSError, ValueError, KeyError, TypeError, struct.error, RuntimeError) as error:
             raise Refused(f"pool {path}: expected a file of lawcat-sim prompts, got: {error!r}") from None
 
+    def rows(self, task):
+        return (self.task == self.tasks.index(task)).nonzero()[:, 0]
+
     def answers(self, task):
         """Ids that stand in some of the task's answers but not in all: of a number, its digits."""
-        rows = (self.task == self.tasks.index(task)).nonzero()[:, 0]
-        answers = [set(self.ids[at + answer : at + size].tolist()) for at, answer, size in torch.stack([self.at, self.answer, self.size])[:, rows].T.tolist()]
-        return torch.tensor(sorted(set.union(*answers) - set.intersection(*answers)), device=self.ids.device)
+        ends = torch.stack([self.at + self.answer, self.at + self.size])[:, self.rows(task)].T.tolist()
+        answers = [set(self.ids[begin:end].tolist()) for begin, end in ends]
+        return set.union(*answers) - set.intersection(*answers)
+
+    def last_words(self, task):
+        """Ids before the full stop and the end token."""
+        return self.ids[(self.at + self.size)[self.rows(task)] - 3].unique()
 
     def batch(self, rows, tokens):
         """Samples `rows` [B], padded to `tokens`."""
@@ -99,8 +106,11 @@ class RecallData:
         used = lambda use: [name for name in pools if recipe["data"]["pools"][name]["use"] == use]
         self.training_pools = [(pools[name], recipe["data"]["pools"][name]["share"]) for name in used("training")]
         self.tests_of = {use: [pools[name] for name in used(use)] for use in ("validation", "test")}
-        numbers = [pool.answers(task) for pool, _ in self.training_pools for task in ("s-niah-1", "s-niah-2") if task in pool.tasks]
-        self.digits = torch.cat(numbers).unique() if numbers else torch.zeros(0, dtype=torch.long, device=device)
+        # Words that stand for one another: digits, places, objects.
+        of = lambda ids, *tasks: {int(i) for pool, _ in self.training_pools for task in tasks if task in pool.tasks for i in ids(pool, task)}
+        places = of(Pool.last_words, "babilong-qa2", "babilong-qa3")
+        groups = of(Pool.answers, "s-niah-1", "s-niah-2"), places, of(Pool.answers, "babilong-qa2", "babilong-qa3") - places
+        self.groups = [torch.tensor(sorted(group), dtype=torch.long, device=device) for group in groups]
 
     @staticmethod
     def make(path, wanted, model, program):
@@ -138,12 +148,12 @@ class RecallData:
         labels = torch.where(place > period, 3, 0)
         return Batch(torch.nn.functional.pad(ids, (1, 0), value=BOS), torch.nn.functional.pad(labels, (1, 0)))
 
-    def other_digits(self, generator, batch):
-        """The ten digits of each sample exchanged for one another, so that no number is learnt."""
-        samples = len(batch.ids)
-        order = torch.rand(samples, len(self.digits), generator=generator, device=self.device).argsort(1)
-        exchange = torch.arange(self.vocab, device=self.device).repeat(samples, 1)
-        exchange[:, self.digits] = self.digits[order]
+    def exchanged(self, generator, batch):
+        """Words of each sample exchanged for others of their group throughout, so that no answer is learnt by heart."""
+        exchange = torch.arange(self.vocab, device=self.device).repeat(len(batch.ids), 1)
+        for group in self.groups:
+            order = torch.rand(len(batch.ids), len(group), generator=generator, device=self.device).argsort(1)
+            exchange[:, group] = group[order]
         return batch._replace(ids=exchange.gather(1, batch.ids))
 
     def training(self, generator, samples, tokens, data):
@@ -157,7 +167,7 @@ class RecallData:
             count = round(left * share / shares)
             left, shares = left - count, shares - share
             chosen = rows[(torch.rand(count, generator=generator, device=self.device) * len(rows)).long().clamp(max=len(rows) - 1)]
-            parts.append(self.other_digits(generator, pool.batch(chosen, tokens)))
+            parts.append(self.exchanged(generator, pool.batch(chosen, tokens)))
         return Batch(*(torch.cat(tensors) for tensors in zip(*parts)))
 
     def tests(self, purpose, kind, tokens, samples, seed, at_once):

@@ -192,7 +192,8 @@ data, generator = make(), torch.Generator().manual_seed(1)
     def test_recall_batches_ask_for_what_the_prompt_says_with_numbers_that_change(self):
         with tempfile.TemporaryDirectory() as folder:
             self.run_with_torch(self.RECALL + """
-assert len(data.digits) == 10, data.digits
+digits_of, places, objects = (group.tolist() for group in data.groups)
+assert list(map(len, data.groups)) == [10, 6, 3]
 numbers = set()
 for step in range(24):
     ids, labels = data.training(generator, 20, 768, recipe["data"] | {"look_back": 0})
@@ -200,15 +201,13 @@ for step in range(24):
     for row, label in zip(ids.tolist(), labels.tolist()):
         answer = [i for i, kind in enumerate(label) if kind == 3]
         assert answer == list(range(answer[0], answer[-1] + 1)) and row[answer[-1]] == data.eos and label.count(1) == answer[0]
-        digits = [token for token in row[answer[0] : answer[-1]] if token in data.digits]
-        if len(digits) == 7:
-            text = ",".join(map(str, row[: answer[0]]))
-            assert ",".join(map(str, digits)) in text, digits
-            numbers.add(tuple(digits))
+        before, said = ",".join(map(str, row[: answer[0]])), row[answer[0] : answer[-1] - 1]
+        if said[-1] in places:
+            assert f",{said[-1]}," in before and any(token in objects for token in said)
         else:
-            place = row[answer[-1] - 2]
-            assert place in row[: answer[0]]
-assert len(numbers) > 60, len(numbers)  # of 40 prompts in the pool
+            assert ",".join(map(str, said[-7:])) in before
+            numbers.add(tuple(said[-7:]))
+assert len(numbers) > 70, len(numbers)  # of 60 prompts in the pool
 """, folder, PROGRAM)
 
     @unittest.skipUnless(TORCH and PROGRAM, "needs PyTorch and lawcat-sim")
