@@ -134,8 +134,8 @@ class RecallData:
         return sorted({length for pool in self.tests_of["test"] for length in pool.lengths})
 
     def example(self):
-        """Ids of one prompt with its answer: the first for tests."""
-        pool = self.tests_of["test"][0]
+        """Ids of one prompt with its answer: the first of the shortest for tests."""
+        pool = min(self.tests_of["test"], key=lambda pool: min(pool.lengths))
         return pool.batch(torch.zeros(1, dtype=torch.long, device=self.device), int(pool.size[0])).ids[0].cpu()
 
     def look_back(self, generator, samples, tokens):
