@@ -599,7 +599,7 @@ class Gpu(Program):
 
 class Logits(Program):
     def test_logits_match_the_models_expected_ones(self):
-        for model in ("passkey-tiny", "passkey-tiny-teacher"):
+        for model in ("passkey-tiny", "passkey-tiny-teacher", "recall-small"):
             expected_file = SOURCE / "models" / model / "expected.safetensors"
             self.run_program("logits", "--model", model, "--tokens", expected_file, "--result", "l.safetensors")
             expected = system_vectors.read(expected_file)["logits"]
@@ -707,6 +707,10 @@ class Eval(Program):
         self.assertNotEqual([answer["expected"] for answer in fixed["answers"]],
                             [answer["expected"] for answer in other["answers"]])
 
+    def test_recall_small_finds_numbers_in_noise_and_in_essays_on_the_accelerators_formats(self):
+        for task in ("s-niah-1", "s-niah-2"):
+            self.run_program("eval", "--task", task, "--model", "recall-small", "--tokens", "512", "--samples", "4", "--backend", "fixed", "--out", task)
+            self.assertEqual(json.loads((self.folder / task / "eval.json").read_text())["results"][0]["correct"], 4)
 
     def test_the_other_tasks_run_on_any_backend(self):
         for task, tokens, chance in (("s-niah-1", 200, 1 / 9e6), ("s-niah-3", 300, 2 ** -122),
