@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pools of a task's prompts with their answers, as tokens.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <omp.h>
 
 #include <algorithm>

@@ -3,6 +3,7 @@
 #include "hostlib/arch/preset.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <limits>

@@ -3,6 +3,7 @@
 #include "hostlib/io/strict_json.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cstddef>
 #include <iterator>

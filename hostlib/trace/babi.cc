@@ -3,6 +3,7 @@
 #include "hostlib/trace/babi.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

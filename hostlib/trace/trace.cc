@@ -3,6 +3,7 @@
 #include "hostlib/trace/trace.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <span>

@@ -39,6 +39,17 @@
 //        here (191 to 196 from run to run); at T = 1,024 30.7 fell to 28.6, where 26.5 were predicted
 // What is left: 2.2 of 4 instructions a cycle with 4 warps a scheduler, half of them in the features; and
 // below 4,096 tokens some 20 us that do not grow with T: three launches, their first loads and the scan.
+//
+// Tried against those and not kept, by a bench that was not kept: us at T = 256, 512 and 1,024, where the
+// three kernels take 17.5, 18.4 and 27.7 and cuDNN's attention 23.1 at 1,024.
+//   14.4  24.3  27.9  one launch, the segments of a few heads a cluster that exchanges states by shared
+//         memory. 12 at 512 and 17 at 1,024 predicted, but the GPU has no room for 16 clusters of 8 blocks of
+//         130 kB: its groups of processors are no multiples of 8. Above 256 it is two launches
+//   18.6  18.0  26.8  one cooperative launch, sums and S' exchanged by the L2 cache and scanned by all blocks
+//         between two waits for the whole grid. 14, 14 and 19 predicted. Of 22.9 us in the kernel at 1,024, by
+//         clocks, 3.2 are the scan, of two rounds for the normalisers alone, and 2.8 the wait behind it
+//   18.4  18.7  25.6  the scan asks for 4 chunks' sums at once, not 8: fewer spilled registers. 300 lines for
+//         8 % between 513 and 1,024 tokens, and cuDNN still ahead. Next would be a scan of one round, before q'
 #include <algorithm>
 
 #include "kernels/attention/prefill_parts.cuh"

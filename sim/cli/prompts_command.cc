@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lawcat-sim prompts: a task's prompts with their answers, as tokens in a file or as text.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <memory>
 

@@ -5,6 +5,7 @@
 // head-tokens, mismatches, cycles per second and what was not met. Exit status: 0 all equal, 1 a difference,
 // 2 wrong arguments.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <cstdio>
