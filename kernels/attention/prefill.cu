@@ -46,10 +46,11 @@
 //         memory. 12 at 512 and 17 at 1,024 predicted, but the GPU has no room for 16 clusters of 8 blocks of
 //         130 kB: its groups of processors are no multiples of 8. Above 256 it is two launches
 //   18.6  18.0  26.8  one cooperative launch, sums and S' exchanged by the L2 cache and scanned by all blocks
-//         between two waits for the whole grid. 14, 14 and 19 predicted. Of 22.9 us in the kernel at 1,024, by
-//         clocks, 3.2 are the scan, of two rounds for the normalisers alone, and 2.8 the wait behind it
+//         between two waits for the whole grid. 14, 14 and 19 predicted. Of 22.9 us in the kernel at 1,024,
+//         by clocks, 3.2 are the scan, of two rounds for the normalisers alone, and 2.8 the wait behind it
 //   18.4  18.7  25.6  the scan asks for 4 chunks' sums at once, not 8: fewer spilled registers. 300 lines for
-//         8 % between 513 and 1,024 tokens, and cuDNN still ahead. Next would be a scan of one round, before q'
+//         8 % between 513 and 1,024 tokens, and cuDNN still ahead. Next would be a scan of one round, before
+//         q'
 #include <algorithm>
 
 #include "kernels/attention/prefill_parts.cuh"
