@@ -339,8 +339,7 @@ def main():
         design[name] = roll_functions(text) if name.endswith(".cpp") else text
     transpose_memories(design, arrays)
     for name, text in (texts | design).items():
-        if not (target / name).exists() or (target / name).read_text() != text:
-            (target / name).write_text(text)
+        (target / name).write_text(text)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,16 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
+#include "hostlib/io/interrupt.h"
 #include "tests/conformance/cases.h"
 #ifdef LAWCAT_WITH_CUDA
 #include "kernels/attention/attention.h"
@@ -436,6 +440,29 @@ TEST(Edges, RtlCountsAndComputesTheSameOnAnyNumberOfThreads) {
   EXPECT_TRUE(one.context == several.context);
   EXPECT_EQ(one.counters.all().size(), several.counters.all().size());
   expect_counters_of_fixed(several.counters, one.counters);
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
+TEST(Edges, CtrlCEndsTheEnginesOfRtlWithOneSentence) {
+#ifdef LAWCAT_WITH_RTL
+  const Preset preset = load_preset("edge");
+  const UnitVectors x = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
+  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto interrupted = [&] {
+    catch_interrupts();
+    std::raise(SIGINT);
+    try {
+      run(*make_rtl_backend(preset), x);
+    } catch (const InputError& error) {
+      std::fputs(error.what(), stderr);
+      std::_Exit(2);
+    }
+  };
+  EXPECT_EXIT(interrupted(), testing::ExitedWithCode(2),
+              "^interrupted by SIGINT before the run was complete$");
 #else
   GTEST_SKIP() << "backend rtl is not in this build";
 #endif
