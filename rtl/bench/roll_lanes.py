@@ -86,10 +86,17 @@ def replace_names(text, places, arrays):
 
 # Statements
 
+def element(access):
+    """What is accessed: a name and the number of its element, None for any."""
+    name, subscript = access.groups()
+    constant = CONSTANT.fullmatch(subscript or "")
+    return name, int(constant.group(1), 0) if constant else None
+
+
 class Statement:
     def __init__(self, text, heads=None, bodies=None):
         self.text, self.heads, self.bodies = text, heads, bodies  # the last two of an if and its elses
-        self.reads, self.writes = set(), set()  # (name, element or None for all of it)
+        self.reads, self.writes = set(), set()  # of elements
         if bodies is None:
             self.find_accesses()
         else:
@@ -103,8 +110,7 @@ class Statement:
         self.pattern = re.sub(r"\s+", " ", NUMBER.sub(self.hole, text))
 
     def read(self, text):
-        named = {(name, int(CONSTANT.fullmatch(at).group(1), 0) if CONSTANT.fullmatch(at or "") else None)
-                 for name, at in (match.groups() for match in ACCESS.finditer(text))}
+        named = set(map(element, ACCESS.finditer(text)))
         if OUTSIDE.search(text):
             named.add(("outside", None))
         self.reads |= named
@@ -114,14 +120,8 @@ class Statement:
     def find_accesses(self):
         self.read(self.text)
         target = ACCESS.match(self.text)
-        if target and re.match(r"\s*=[^=]", self.text[target.end():]):
-            name, at = target.groups()
-            constant = CONSTANT.fullmatch(at or "")
-            self.writes.add((name, int(constant.group(1), 0) if constant else None))
-        elif target and re.match(r"\s*\[[^=;]*\]\s*=[^=]", self.text[target.end():]):
-            name, at = target.groups()  # an element of an element
-            constant = CONSTANT.fullmatch(at or "")
-            self.writes.add((name, int(constant.group(1), 0) if constant else None))
+        if target and re.match(r"\s*(\[[^=;]*\]\s*)?=[^=]", self.text[target.end():]):
+            self.writes.add(element(target))
         else:
             self.writes |= self.reads
 
