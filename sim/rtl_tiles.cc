@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <exception>
 #include <thread>
 #include <utility>
@@ -49,10 +50,8 @@ class Step {
 /// Threads that take steps beside the one that posts them.
 class Steppers {
  public:
-  ~Steppers() {
-    threads_.clear();  // asks all to stop; they are woken by it
-  }
-  void add(Step& step) { steps_.push_back(&step); }
+  /// Steps outlive the tiles, since threads look at them.
+  Step& add(TileDriver& driver) { return steps_.emplace_back(driver); }
   /// After the last add().
   void start() {
     const int wanted = std::min(omp_get_max_threads(), static_cast<int>(steps_.size())) - 1;
@@ -74,7 +73,7 @@ class Steppers {
   static constexpr int kSpins = 2000;
 
   bool take_any() {
-    return std::any_of(steps_.begin(), steps_.end(), [](Step* step) { return step->take(); });
+    return std::any_of(steps_.begin(), steps_.end(), [](Step& step) { return step.take(); });
   }
   void wake() {
     ++posts_;
@@ -93,16 +92,15 @@ class Steppers {
     }
   }
 
-  std::vector<Step*> steps_;
+  std::deque<Step> steps_;
   std::atomic<int> posts_ = 0, asleep_ = 0;
-  std::vector<std::jthread> threads_;
+  std::vector<std::jthread> threads_;  ///< the last: they end, woken by a stop callback, before the rest does
 };
 
 class RtlTimedTile final : public Tile {
  public:
   RtlTimedTile(std::shared_ptr<RtlMachine> machine, Steppers& steppers)
-      : machine_(std::move(machine)), steppers_(steppers), step_(driver()) {
-    steppers_.add(step_);
+      : machine_(std::move(machine)), steppers_(steppers), step_(steppers.add(driver())) {
     driver().stall_output([this](std::int64_t) { return !ready_; });
   }
 
@@ -194,7 +192,7 @@ class RtlTimedTile final : public Tile {
 
   std::shared_ptr<RtlMachine> machine_;
   Steppers& steppers_;
-  Step step_;
+  Step& step_;
   bool stepping_ = false;
   RtlUnit* unit_ = nullptr;
   const Job* job_ = nullptr;

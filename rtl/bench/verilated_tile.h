@@ -10,10 +10,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
+#include <mutex>
 
 #include "rtl/bench/tile.h"
 
 namespace lawcat {
+
+/// Of the context that any thread used last, which Verilator keeps, too.
+inline std::mutex context_mutex;
 
 /// `Model` is the Verilated lawcat_checked_top with ENGINES = 1 and a stream of more than 64 bits.
 template <class Model>
@@ -87,6 +91,7 @@ class VerilatedTile final : public RtlTile {
   /// A failed assertion is noted in the thread's context, which is that of the tile it made last. Any tile
   /// may be used by any thread, one after another.
   void use() {
+    const std::lock_guard lock(context_mutex);
     Verilated::threadContextp(&context_);
   }
 
