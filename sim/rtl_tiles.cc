@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Verilated tiles in the platform: one cycle of the RTL per cycle of simulated time while there is work in
-// it. Tiles that step in the same cycle do so side by side, on threads.
+// it.
 #include <fmt/format.h>
-#include <omp.h>
 
-#include <algorithm>
-#include <atomic>
 #include <deque>
-#include <exception>
-#include <thread>
 #include <utility>
 
 #include "hostlib/io/error.h"
@@ -18,89 +13,9 @@
 namespace lawcat {
 namespace {
 
-/// One cycle of a tile, on any thread.
-class Step {
- public:
-  explicit Step(TileDriver& driver) : driver_(driver) {}
-  void post() { state_ = State::posted; }
-  /// Steps, if that was posted and nobody has begun.
-  bool take() {
-    State expected = State::posted;
-    if (state_ != State::posted || !state_.compare_exchange_strong(expected, State::begun)) return false;
-    try {
-      driver_.step();
-    } catch (...) {
-      failure_ = std::current_exception();
-    }
-    state_ = State::done;
-    return true;
-  }
-  bool done() const { return state_ == State::done; }
-  void check() {
-    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  }
-
- private:
-  enum class State { done, posted, begun };
-  TileDriver& driver_;
-  std::exception_ptr failure_;
-  alignas(64) std::atomic<State> state_ = State::done;
-};
-
-/// Threads that take steps beside the one that posts them.
-class Steppers {
- public:
-  /// Steps outlive the tiles, since threads look at them.
-  Step& add(TileDriver& driver) { return steps_.emplace_back(driver); }
-  /// After the last add().
-  void start() {
-    const int wanted = std::min(omp_get_max_threads(), static_cast<int>(steps_.size())) - 1;
-    while (static_cast<int>(threads_.size()) < wanted)
-      threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
-  }
-  void post(Step& step) {
-    step.post();
-    if (asleep_ > 0) wake();
-  }
-  void finish(Step& step) {
-    for (int tries = 0; !step.done(); ++tries)
-      if (!step.take() && !take_any() && tries > kSpins) std::this_thread::yield();
-    step.check();
-  }
-
- private:
-  // Longer than what lies between two cycles of the platform.
-  static constexpr int kSpins = 2000;
-
-  bool take_any() {
-    return std::any_of(steps_.begin(), steps_.end(), [](Step& step) { return step.take(); });
-  }
-  void wake() {
-    ++posts_;
-    posts_.notify_all();
-  }
-  void work(const std::stop_token& stop) {
-    const std::stop_callback woken(stop, [this] { wake(); });
-    for (int idle = 0; !stop.stop_requested();) {
-      idle = take_any() ? 0 : idle + 1;
-      if (idle < kSpins) continue;
-      ++asleep_;
-      const int seen = posts_;
-      if (!take_any() && !stop.stop_requested()) posts_.wait(seen);
-      --asleep_;
-      idle = 0;
-    }
-  }
-
-  std::deque<Step> steps_;
-  std::atomic<int> posts_ = 0, asleep_ = 0;
-  std::vector<std::jthread> threads_;  ///< the last: they end, woken by a stop callback, before the rest does
-};
-
 class RtlTimedTile final : public Tile {
  public:
-  RtlTimedTile(std::shared_ptr<RtlMachine> machine, Steppers& steppers)
-      : machine_(std::move(machine)), steppers_(steppers), step_(steppers.add(driver())) {
+  explicit RtlTimedTile(std::shared_ptr<RtlMachine> machine) : machine_(std::move(machine)) {
     driver().stall_output([this](std::int64_t) { return !ready_; });
   }
 
@@ -126,7 +41,6 @@ class RtlTimedTile final : public Tile {
 
   // What the port says of cycles up to `now` is known before `now`: transfers take time.
   std::optional<Cycle> run(TilePort& port, Cycle now) override {
-    if (stepping_) return stepped(port, now);
     if (now < next_) return wake();
     if (!offered_) {
       if (const std::optional<TilePacket> packet = port.next_packet()) offered_ = packet->offered;
@@ -141,26 +55,9 @@ class RtlTimedTile final : public Tile {
       const std::optional<Cycle> room = port.answer_room();
       ready_ = room && *room <= now;
     }
-    if (!driver().receiving()) output_start_ = now;
-    stepping_ = true;
-    steppers_.post(step_);
-    return now;  // when the other tiles have posted theirs
-  }
-
-  std::int64_t updated_packets() const override { return 0; }
-  StageCycles cycles(Stage stage, Cycle end) const override {
-    stop();
-    const auto s = static_cast<std::size_t>(stage);
-    const Cycle busy = counts_[kCounterBusy + s], stall = counts_[kCounterStall + s];
-    // Cycles that were not stepped are cycles without work.
-    return {busy, stall, end - begun_ - busy - stall};
-  }
-
- private:
-  /// What the step of this cycle did.
-  std::optional<Cycle> stepped(TilePort& port, Cycle now) {
-    steppers_.finish(step_);
-    stepping_ = false;
+    const bool within = driver().receiving();
+    driver().step();
+    if (!within) output_start_ = now;
     if (sent_ > taken_ && driver().queued() == 0) {
       if (observed_) port.passed(Stage::unpack, taken_, input_start_, now + 1);
       ++taken_;
@@ -176,6 +73,17 @@ class RtlTimedTile final : public Tile {
     next_ = now + 1;
     return next_;
   }
+
+  std::int64_t updated_packets() const override { return 0; }
+  StageCycles cycles(Stage stage, Cycle end) const override {
+    stop();
+    const auto s = static_cast<std::size_t>(stage);
+    const Cycle busy = counts_[kCounterBusy + s], stall = counts_[kCounterStall + s];
+    // Cycles that were not stepped are cycles without work.
+    return {busy, stall, end - begun_ - busy - stall};
+  }
+
+ private:
   TileDriver& driver() const { return machine_->engine.driver(); }
   bool idle() const { return sent_ == answered_; }
   std::optional<Cycle> wake() const { return idle() && !offered_ ? std::nullopt : std::optional(next_); }
@@ -191,9 +99,6 @@ class RtlTimedTile final : public Tile {
   }
 
   std::shared_ptr<RtlMachine> machine_;
-  Steppers& steppers_;
-  Step& step_;
-  bool stepping_ = false;
   RtlUnit* unit_ = nullptr;
   const Job* job_ = nullptr;
   std::span<const int> parts_;
@@ -263,9 +168,8 @@ class RtlTiles final : public PlatformTiles {
   std::string_view name() const override { return "rtl"; }
   std::unique_ptr<Tile> make(int engine) override {
     const auto e = static_cast<std::size_t>(engine);
-    auto tile = std::make_unique<RtlTimedTile>(machines_[e], steppers_);
+    auto tile = std::make_unique<RtlTimedTile>(machines_[e]);
     tiles_[e] = tile.get();
-    if (e + 1 == machines_.size()) steppers_.start();
     return tile;
   }
   std::unique_ptr<TileSession> open(const UnitShape& shape, std::span<const UnitWeights> layers) override {
@@ -275,7 +179,6 @@ class RtlTiles final : public PlatformTiles {
  private:
   std::vector<std::shared_ptr<RtlMachine>> machines_;
   std::vector<RtlTimedTile*> tiles_;  ///< the platform's
-  Steppers steppers_;
 };
 
 }  // namespace
