@@ -3,8 +3,12 @@
 #include "rtl/rtl_backend.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <iterator>
 #include <utility>
 
+#include "hostlib/arch/timing.h"
 #include "hostlib/io/error.h"
 #include "hostlib/io/interrupt.h"
 #include "rtl/rtl_unit.h"
@@ -15,9 +19,9 @@ namespace {
 /// Tokens stream through the parts' slots as fast as the streams are let.
 class RtlSession final : public Session {
  public:
-  RtlSession(std::shared_ptr<RtlMachine> machine, const UnitShape& shape, std::span<const UnitWeights> layers,
-             int most_slots)
-      : machine_(std::move(machine)), shape_(shape), unit_({machine_}, shape, layers, most_slots) {}
+  RtlSession(std::vector<std::shared_ptr<RtlMachine>> machines, const UnitShape& shape,
+             std::span<const UnitWeights> layers, int most_slots)
+      : machines_(std::move(machines)), shape_(shape), unit_(machines_, shape, layers, most_slots) {}
 
   void run(const Job& job) override {
     validate(shape_, job);
@@ -25,21 +29,38 @@ class RtlSession final : public Session {
       throw InputError("backend rtl", "a job with values", "a timing-only job (it simulates values)");
     unit_.check_layer(job.layer);
     unit_.acquire();
+    std::vector<Share> shares(unit_.shares().size());
+    std::atomic<bool> failed = false;
+#pragma omp parallel for schedule(dynamic)
+    for (std::size_t e = 0; e < shares.size(); ++e) {
+      try {
+        run_share(job, e, shares[e], failed);
+      } catch (...) {
+        shares[e].failure = std::current_exception();
+        failed = true;
+      }
+    }
     std::int64_t slowest = 0;
-    for (const std::vector<int>& share : unit_.shares()) {
-      std::int64_t cycles = 0;
-      const auto blocks = static_cast<std::size_t>(unit_.blocks());
-      for (std::size_t first = 0; first < share.size(); first += blocks)
-        cycles += run_parts(job, std::span(share).subspan(first, std::min(blocks, share.size() - first)));
-      slowest = std::max(slowest, cycles);
+    for (const Share& share : shares) {
+      if (share.failure) std::rethrow_exception(share.failure);
+      for (const RtlCounts& counts : share.counts) unit_.count(counts);
+      slowest = std::max(slowest, share.cycles);
     }
     cycles_ += slowest;
   }
 
-  std::vector<double> state(int layer) const override { return unit_.state(layer); }
-  void set_state(int layer, std::span<const double> state) override { unit_.set_state(layer, state); }
-  UnitContext save(int layer) const override { return unit_.save(layer); }
-  void restore(int layer, const UnitContext& saved) override { unit_.restore(layer, saved); }
+  std::vector<double> state(int layer) const override {
+    return unit_.state(layer);
+  }
+  void set_state(int layer, std::span<const double> state) override {
+    unit_.set_state(layer, state);
+  }
+  UnitContext save(int layer) const override {
+    return unit_.save(layer);
+  }
+  void restore(int layer, const UnitContext& saved) override {
+    unit_.restore(layer, saved);
+  }
 
   Counters counters() const override {
     Counters all = unit_.saturations();
@@ -62,12 +83,29 @@ class RtlSession final : public Session {
   }
 
  private:
-  /// Streams all tokens of the job through these parts; returns the cycles from the first beat to the end.
-  std::int64_t run_parts(const Job& job, std::span<const int> parts) {
+  /// What an engine did for a job.
+  struct Share {
+    std::int64_t cycles = 0;
+    std::vector<RtlCounts> counts;
+    std::exception_ptr failure;
+  };
+
+  /// The job on engine `e`, unless another engine failed.
+  void run_share(const Job& job, std::size_t e, Share& share, const std::atomic<bool>& failed) {
+    const std::span<const int> parts = unit_.shares()[e];
+    const auto blocks = static_cast<std::size_t>(unit_.blocks());
+    for (std::size_t first = 0; first < parts.size() && !failed; first += blocks)
+      run_parts(job, machines_[e]->engine, parts.subspan(first, std::min(blocks, parts.size() - first)),
+                share, failed);
+  }
+
+  /// Streams all tokens of the job through these parts; its cycles are those from the first beat to the end.
+  void run_parts(const Job& job, RtlEngine& engine, std::span<const int> parts, Share& share,
+                 const std::atomic<bool>& failed) {
     constexpr std::size_t kQueued = 64;  // more packets than the tile takes in before an answer comes out
     unit_.place(job.layer, parts);
-    TileDriver& driver = machine_->engine.driver();
-    machine_->engine.start_counting();
+    TileDriver& driver = engine.driver();
+    engine.start_counting();
     const std::int64_t start = driver.cycles();
     const auto total = static_cast<std::int64_t>(parts.size()) * job.tokens;
     const auto part_of = [&](std::int64_t n) { return parts[static_cast<std::size_t>(n) % parts.size()]; };
@@ -77,16 +115,17 @@ class RtlSession final : public Session {
     for (std::int64_t sent = 0, done = 0; done < total; ++done) {
       for (; sent < total && driver.queued() < kQueued; ++sent)
         driver.send(unit_.token(job, token_of(sent), part_of(sent), static_cast<std::uint32_t>(sent)));
-      check_interrupt();  // the tile is left in the middle of its work: this backend does no more
+      // The tiles are left in the middle of their work: this backend does no more.
+      if (failed) return;
+      check_interrupt();
       unit_.take(job, token_of(done), part_of(done), static_cast<std::uint32_t>(done), driver.receive());
     }
-    const std::int64_t cycles = driver.cycles() - start;
-    unit_.count(machine_->engine.stop_counting());
+    share.cycles += driver.cycles() - start;
+    share.counts.push_back(engine.stop_counting());
     if (job.tokens > 0) unit_.ran(job.layer, parts);
-    return cycles;
   }
 
-  std::shared_ptr<RtlMachine> machine_;
+  std::vector<std::shared_ptr<RtlMachine>> machines_;  ///< one per engine that has heads
   UnitShape shape_;
   RtlUnit unit_;
   std::int64_t cycles_ = 0;
@@ -94,11 +133,8 @@ class RtlSession final : public Session {
 
 class RtlBackend final : public Backend {
  public:
-  RtlBackend(const Preset& preset, const RtlOptions& options)
-      : machine_(std::make_shared<RtlMachine>(preset)), most_slots_(options.most_slots) {
-    TileDriver& driver = machine_->engine.driver();
-    driver.stall_input(random_stalls(options.stall_seed, options.input_stall_percent));
-    driver.stall_output(random_stalls(~options.stall_seed, options.output_stall_percent));
+  RtlBackend(const Preset& preset, const RtlOptions& options) : preset_(preset), options_(options) {
+    add_machines(1);
   }
 
   std::string_view name() const override { return "rtl"; }
@@ -107,12 +143,26 @@ class RtlBackend final : public Backend {
     validate(shape);
     if (layers.empty()) throw InputError("backend rtl", "weights of at least one layer", "none");
     for (const UnitWeights& weights : layers) validate(shape, weights);
-    return std::make_unique<RtlSession>(machine_, shape, layers, most_slots_);
+    const auto engines = static_cast<std::ptrdiff_t>(
+        place_layer(preset_, shape.heads, shape.kv_heads, shape.head_dim, shape.feature_dim).size());
+    add_machines(engines);
+    return std::make_unique<RtlSession>(std::vector(machines_.begin(), std::next(machines_.begin(), engines)),
+                                        shape, layers, options_.most_slots);
   }
 
  private:
-  std::shared_ptr<RtlMachine> machine_;
-  int most_slots_;
+  void add_machines(std::ptrdiff_t wanted) {
+    while (std::ssize(machines_) < wanted) {
+      machines_.push_back(std::make_shared<RtlMachine>(preset_));
+      TileDriver& driver = machines_.back()->engine.driver();
+      driver.stall_input(random_stalls(options_.stall_seed, options_.input_stall_percent));
+      driver.stall_output(random_stalls(~options_.stall_seed, options_.output_stall_percent));
+    }
+  }
+
+  const Preset preset_;
+  const RtlOptions options_;
+  std::vector<std::shared_ptr<RtlMachine>> machines_;  ///< as many as a session has needed so far
 };
 
 }  // namespace

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The backend `rtl`: the unit's SystemVerilog, Verilated, one tile per backend. Sessions take jobs with
-// values only; outputs, contexts and clipped values are those of `fixed`. Engines of the preset run one after
-// another on the tile, since none depends on another.
+// The backend `rtl`: the unit's SystemVerilog, Verilated, a tile per engine of the preset that a session
+// needs. Sessions take jobs with values only; outputs, contexts and clipped values are those of `fixed`.
+// Engines run on threads, since none depends on another, and what is counted does not depend on their number.
 //
 // Counters: `fixed.saturations.POINT`; `rtl.cycles`, the cycles of a job on its slowest engine, contexts and
-// weights being in their slots; `rtl.transfer_cycles`, those that loads and stores of slots took;
-// `rtl.STAGE.busy_cycles`, `stall_cycles` and `starve_cycles`, over all engines; `rtl.head_tokens`,
+// weights being in their slots; `rtl.transfer_cycles`, those that loads and stores of slots took, over all
+// engines; `rtl.STAGE.busy_cycles`, `stall_cycles` and `starve_cycles`, over all engines; `rtl.head_tokens`,
 // `rtl.beats_in`, `rtl.beats_out`.
 #pragma once
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
@@ -135,11 +136,17 @@ void RtlUnit::count(const RtlCounts& counts) {
   std::transform(counts_.begin(), counts_.end(), counts.begin(), counts_.begin(), std::plus{});
 }
 
+std::int64_t RtlUnit::transfer_cycles() const {
+  return std::accumulate(places_.begin(), places_.end(), std::int64_t{0},
+                         [](std::int64_t cycles, const Place& at) { return cycles + at.transfer_cycles; });
+}
+
 Counters RtlUnit::saturations() const {
   Counters all;
   for (int p = 0; p < kPointCount; ++p) {
     const std::string_view point = to_string(static_cast<Point>(p));
     std::int64_t events = saturations_[static_cast<std::size_t>(p)];
+    for (const Place& at : places_) events += at.saturations[static_cast<std::size_t>(p)];
     for (std::size_t i = 0; i < kClippedPoints.size(); ++i)
       if (kClippedPoints[i] == point) events += counts_[static_cast<std::size_t>(kCounterClipped) + i];
     all.add(fmt::format("fixed.saturations.{}", point), "events", static_cast<double>(events));
@@ -242,7 +249,7 @@ void RtlUnit::pull_part(int layer, int p, int block) const {
     at.state = format_.read_context(answers);
     at.newer_in_tile = false;
   }
-  transfer_cycles_ += driver.cycles() - start;
+  at_place.transfer_cycles += driver.cycles() - start;
 }
 
 void RtlUnit::pull(int layer) const {
@@ -282,7 +289,7 @@ void RtlUnit::place(int layer, int p) {
       }
     }
     at_place.machine->engine.settle();
-    transfer_cycles_ += driver.cycles() - start;
+    at_place.transfer_cycles += driver.cycles() - start;
   }
   if (!at_place.weights.find(key(layer, p))) {
     const int block = at_place.weights.oldest();
@@ -294,7 +301,7 @@ void RtlUnit::place(int layer, int p) {
                weights_[static_cast<std::size_t>(layer)][static_cast<std::size_t>(part(p).first_head + i)]))
         driver.send(std::move(packet));
     at_place.machine->engine.settle();
-    transfer_cycles_ += driver.cycles() - start;
+    at_place.transfer_cycles += driver.cycles() - start;
   }
 }
 
@@ -307,7 +314,7 @@ Packet RtlUnit::token(const Job& job, int token, int p, std::uint32_t tag) {
   std::int64_t elsewhere = 0;
   const auto quantised = [&](std::span<const float> from, std::size_t at, std::size_t size, const Format& to,
                              Point point, bool counts) {
-    std::int64_t& clipped = counts ? saturations_[static_cast<std::size_t>(point)] : elsewhere;
+    std::int64_t& clipped = counts ? place_of(p).saturations[static_cast<std::size_t>(point)] : elsewhere;
     std::vector<std::int32_t> out(size);
     for (std::size_t i = 0; i < size; ++i) out[i] = quantise(from[at + i], to, clipped);
     return out;

@@ -95,12 +95,14 @@ class RtlUnit {
   UnitContext save(int layer) const;
   void restore(int layer, const UnitContext& saved);
 
+  // Calls for parts of different machines may come from different threads: place, token, take and ran.
+
   /// Counts of an engine that belong to this unit; and values clipped, there and in quantised inputs.
   void count(const RtlCounts& counts);
   const RtlCounts& counts() const { return counts_; }
   Counters saturations() const;
   /// Cycles that loads and stores of slots took.
-  std::int64_t transfer_cycles() const { return transfer_cycles_; }
+  std::int64_t transfer_cycles() const;
 
  private:
   struct Context {
@@ -111,6 +113,8 @@ class RtlUnit {
   struct Place {
     std::shared_ptr<RtlMachine> machine;
     RtlSlots contexts, weights;
+    Saturations saturations{};  ///< of what the host rounds in packets
+    std::int64_t transfer_cycles = 0;
   };
 
   void leave(RtlMachine& machine);
@@ -134,9 +138,8 @@ class RtlUnit {
   std::vector<std::vector<int>> shares_;
   std::vector<std::vector<HeadWeights>> weights_;       ///< [layer][head]
   mutable std::vector<std::vector<Context>> contexts_;  ///< [layer][head]
-  Saturations saturations_{};                           ///< of what the host rounds
+  Saturations saturations_{};                           ///< of weights and states that the host rounds
   RtlCounts counts_{};
-  mutable std::int64_t transfer_cycles_ = 0;
 };
 
 }  // namespace lawcat

@@ -2,6 +2,7 @@
 // Ctrl-C as bad input: the flag and its handler.
 #include "hostlib/io/interrupt.h"
 
+#include <atomic>
 #include <csignal>
 
 #include "hostlib/io/error.h"
@@ -9,7 +10,8 @@
 namespace lawcat {
 namespace {
 
-volatile std::sig_atomic_t received = 0;
+std::atomic<int> received = 0;  // threads ask for it
+static_assert(std::atomic<int>::is_always_lock_free);
 
 void note(int signal) {
   received = signal;

@@ -7,8 +7,8 @@ namespace lawcat {
 /// Makes SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
 void catch_interrupts();
 
-/// Throws InputError ("interrupted by SIGINT ...") once a signal has come. Call between blocks of work,
-/// outside parallel regions.
+/// Throws InputError ("interrupted by SIGINT ...") once a signal has come. Call between blocks of work;
+/// nothing may leave a parallel region.
 void check_interrupt();
 
 }  // namespace lawcat

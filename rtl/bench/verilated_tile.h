@@ -10,20 +10,25 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
+#include <mutex>
 
 #include "rtl/bench/tile.h"
 
 namespace lawcat {
 
+/// Of the context that any thread used last, which Verilator keeps, too.
+inline std::mutex context_mutex;
+
 /// `Model` is the Verilated lawcat_checked_top with ENGINES = 1 and a stream of more than 64 bits.
 template <class Model>
 class VerilatedTile final : public RtlTile {
  public:
-  VerilatedTile() : model_(&context_, "lawcat_top") {
+  VerilatedTile() : model_(one_thread(context_), "lawcat_top") {
     context_.fatalOnError(false);
     model_.clk_i = 0;
   }
   ~VerilatedTile() override {
+    use();
     model_.final();
 #if VM_COVERAGE
     if (const char* file = std::getenv("LAWCAT_RTL_COVERAGE")) context_.coveragep()->write(file);
@@ -31,6 +36,7 @@ class VerilatedTile final : public RtlTile {
   }
 
   const TileOutputs& cycle(const TileInputs& in) override {
+    use();
     model_.clk_i = 0;
     model_.rst_ni = !in.reset;
     model_.s_axil_awaddr_i = static_cast<SData>(in.awaddr);
@@ -77,6 +83,18 @@ class VerilatedTile final : public RtlTile {
   }
 
  private:
+  /// Otherwise it has a pool of sleeping threads.
+  static VerilatedContext* one_thread(VerilatedContext& context) {
+    context.threads(1);
+    return &context;
+  }
+  /// A failed assertion is noted in the thread's context, which is that of the tile it made last. Any tile
+  /// may be used by any thread, one after another.
+  void use() {
+    const std::lock_guard lock(context_mutex);
+    Verilated::threadContextp(&context_);
+  }
+
   // Verilator's own context: tiles share nothing.
   VerilatedContext context_;
   Model model_;

@@ -2,16 +2,21 @@
 // Every backend on the one list of cases: fixed within its bound of the reference, everything held to fixed
 // bit for bit, final state included. Backends that this build lacks show up as skipped, by name.
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 
 #include "hostlib/backend/fixed.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
+#include "hostlib/io/interrupt.h"
 #include "tests/conformance/cases.h"
 #ifdef LAWCAT_WITH_CUDA
 #include "kernels/attention/attention.h"
@@ -197,7 +202,7 @@ TEST_P(Rtl, RtlGoesOnFromASavedContextWhileItsStreamsAreHeldBack) {
   std::vector<float> expected(x_.q.size()), o(x_.q.size());
   const auto fixed = make_fixed_backend(preset_)->open(x_.shape, layers, 1);
   fixed->run(x_.job(0, tokens, expected));
-  // Two sessions on one tile; too few slots for all heads, where there are several.
+  // Two sessions on the same tiles; too few slots for all heads, where there are several.
   const auto backend = make_rtl_backend(preset_, {.stall_seed = 7,
                                                   .input_stall_percent = 40,
                                                   .output_stall_percent = 40,
@@ -415,6 +420,49 @@ TEST(Edges, RtlSwapsTheContextsOfLayersAndSessionsAndCountsWhatIsClipped) {
     expect_counters_of_fixed(rtl[s]->counters(), fixed[s]->counters());
   }
   EXPECT_GT(fixed[0]->counters().value("fixed.saturations.conv_query"), 0);
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
+TEST(Edges, RtlCountsAndComputesTheSameOnAnyNumberOfThreads) {
+#ifdef LAWCAT_WITH_RTL
+  const Preset preset = load_preset("edge");
+  const UnitVectors x = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
+  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  const Outcome one = run(*make_rtl_backend(preset), x, {2, 9});
+  omp_set_num_threads(3);
+  const Outcome several = run(*make_rtl_backend(preset), x, {2, 9});
+  omp_set_num_threads(threads);
+  EXPECT_TRUE(same_bits(one.o, several.o));
+  EXPECT_TRUE(one.context == several.context);
+  EXPECT_EQ(one.counters.all().size(), several.counters.all().size());
+  expect_counters_of_fixed(several.counters, one.counters);
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
+TEST(Edges, CtrlCEndsTheEnginesOfRtlWithOneSentence) {
+#ifdef LAWCAT_WITH_RTL
+  const Preset preset = load_preset("edge");
+  const UnitVectors x = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
+  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto interrupted = [&] {
+    catch_interrupts();
+    std::raise(SIGINT);
+    try {
+      run(*make_rtl_backend(preset), x);
+    } catch (const InputError& error) {
+      std::fputs(error.what(), stderr);
+      std::_Exit(2);
+    }
+  };
+  EXPECT_EXIT(interrupted(), testing::ExitedWithCode(2),
+              "^interrupted by SIGINT before the run was complete$");
 #else
   GTEST_SKIP() << "backend rtl is not in this build";
 #endif
