@@ -13,6 +13,7 @@ import unittest
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ["scripts/setup", "scripts/run", "scripts/test", "scripts/check", ".ci/run"]
 LARGEST_FILE = 8 << 20
+LARGER = {"models/recall-small/model.safetensors": 24 << 20}
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -193,8 +194,8 @@ class Tracked(unittest.TestCase):
         self.assertIn("CMakeLists.txt", files)
         return files
 
-    def test_no_file_is_larger_than_8_mib(self):
-        large = {path: size for path in self.tracked() if (size := (SOURCE / path).stat().st_size) > LARGEST_FILE}
+    def test_no_file_is_larger_than_8_mib_but_the_weights_that_may_be(self):
+        large = {path: size for path in self.tracked() if (size := (SOURCE / path).stat().st_size) > LARGER.get(path, LARGEST_FILE)}
         self.assertEqual(large, {})
 
     def test_no_build_products(self):
