@@ -23,44 +23,11 @@ class RtlSession final : public Session {
              std::span<const UnitWeights> layers, int most_slots)
       : machines_(std::move(machines)), shape_(shape), unit_(machines_, shape, layers, most_slots) {}
 
-  void run(const Job& job) override {
-    validate(shape_, job);
-    if (job.timing_only())
-      throw InputError("backend rtl", "a job with values", "a timing-only job (it simulates values)");
-    unit_.check_layer(job.layer);
-    unit_.acquire();
-    std::vector<Share> shares(unit_.shares().size());
-    std::atomic<bool> failed = false;
-#pragma omp parallel for schedule(dynamic)
-    for (std::size_t e = 0; e < shares.size(); ++e) {
-      try {
-        run_share(job, e, shares[e], failed);
-      } catch (...) {
-        shares[e].failure = std::current_exception();
-        failed = true;
-      }
-    }
-    std::int64_t slowest = 0;
-    for (const Share& share : shares) {
-      if (share.failure) std::rethrow_exception(share.failure);
-      for (const RtlCounts& counts : share.counts) unit_.count(counts);
-      slowest = std::max(slowest, share.cycles);
-    }
-    cycles_ += slowest;
-  }
-
-  std::vector<double> state(int layer) const override {
-    return unit_.state(layer);
-  }
-  void set_state(int layer, std::span<const double> state) override {
-    unit_.set_state(layer, state);
-  }
-  UnitContext save(int layer) const override {
-    return unit_.save(layer);
-  }
-  void restore(int layer, const UnitContext& saved) override {
-    unit_.restore(layer, saved);
-  }
+  void run(const Job& job) override;
+  std::vector<double> state(int layer) const override { return unit_.state(layer); }
+  void set_state(int layer, std::span<const double> state) override { unit_.set_state(layer, state); }
+  UnitContext save(int layer) const override { return unit_.save(layer); }
+  void restore(int layer, const UnitContext& saved) override { unit_.restore(layer, saved); }
 
   Counters counters() const override {
     Counters all = unit_.saturations();
@@ -130,6 +97,32 @@ class RtlSession final : public Session {
   RtlUnit unit_;
   std::int64_t cycles_ = 0;
 };
+
+void RtlSession::run(const Job& job) {
+  validate(shape_, job);
+  if (job.timing_only())
+    throw InputError("backend rtl", "a job with values", "a timing-only job (it simulates values)");
+  unit_.check_layer(job.layer);
+  unit_.acquire();
+  std::vector<Share> shares(unit_.shares().size());
+  std::atomic<bool> failed = false;
+#pragma omp parallel for schedule(dynamic)
+  for (std::size_t e = 0; e < shares.size(); ++e) {
+    try {
+      run_share(job, e, shares[e], failed);
+    } catch (...) {
+      shares[e].failure = std::current_exception();
+      failed = true;
+    }
+  }
+  std::int64_t slowest = 0;
+  for (const Share& share : shares) {
+    if (share.failure) std::rethrow_exception(share.failure);
+    for (const RtlCounts& counts : share.counts) unit_.count(counts);
+    slowest = std::max(slowest, share.cycles);
+  }
+  cycles_ += slowest;
+}
 
 class RtlBackend final : public Backend {
  public:

@@ -425,37 +425,38 @@ TEST(Edges, RtlSwapsTheContextsOfLayersAndSessionsAndCountsWhatIsClipped) {
 #endif
 }
 
-TEST(Edges, RtlCountsAndComputesTheSameOnAnyNumberOfThreads) {
 #ifdef LAWCAT_WITH_RTL
-  const Preset preset = load_preset("edge");
-  const UnitVectors x = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
-  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+/// Heads for several engines of edge.
+class RtlEngines : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = why_no_rtl(preset_, x_.shape); !why.empty()) GTEST_SKIP() << why;
+  }
+
+  const Preset preset_ = load_preset("edge");
+  const UnitVectors x_ = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
+};
+
+TEST_F(RtlEngines, CountAndComputeTheSameOnAnyNumberOfThreads) {
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
-  const Outcome one = run(*make_rtl_backend(preset), x, {2, 9});
+  const Outcome one = run(*make_rtl_backend(preset_), x_, {2, 9});
   omp_set_num_threads(3);
-  const Outcome several = run(*make_rtl_backend(preset), x, {2, 9});
+  const Outcome several = run(*make_rtl_backend(preset_), x_, {2, 9});
   omp_set_num_threads(threads);
   EXPECT_TRUE(same_bits(one.o, several.o));
   EXPECT_TRUE(one.context == several.context);
   EXPECT_EQ(one.counters.all().size(), several.counters.all().size());
   expect_counters_of_fixed(several.counters, one.counters);
-#else
-  GTEST_SKIP() << "backend rtl is not in this build";
-#endif
 }
 
-TEST(Edges, CtrlCEndsTheEnginesOfRtlWithOneSentence) {
-#ifdef LAWCAT_WITH_RTL
-  const Preset preset = load_preset("edge");
-  const UnitVectors x = random_vectors({12, 6, 64, 32}, 9, GateRegime::spiky, 1);
-  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+TEST_F(RtlEngines, EndWithOneSentenceAtCtrlC) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto interrupted = [&] {
     catch_interrupts();
     std::raise(SIGINT);
     try {
-      run(*make_rtl_backend(preset), x);
+      run(*make_rtl_backend(preset_), x_);
     } catch (const InputError& error) {
       std::fputs(error.what(), stderr);
       std::_Exit(2);
@@ -463,10 +464,12 @@ TEST(Edges, CtrlCEndsTheEnginesOfRtlWithOneSentence) {
   };
   EXPECT_EXIT(interrupted(), testing::ExitedWithCode(2),
               "^interrupted by SIGINT before the run was complete$");
-#else
-  GTEST_SKIP() << "backend rtl is not in this build";
-#endif
 }
+#else
+TEST(RtlEngines, AreSkipped) {
+  GTEST_SKIP() << "backend rtl is not in this build";
+}
+#endif
 
 TEST(Edges, RtlRefusesAPresetThatItWasNotBuiltFor) {
 #ifdef LAWCAT_WITH_RTL
