@@ -67,7 +67,7 @@ class Run:
 
     KEPT_EVERY = 500  # steps
 
-    def __init__(self, name, folder, seed, recipe, data, module, parameters, step_loss, averaged=0.0):
+    def __init__(self, name, folder, seed, recipe, data, module, parameters, step_loss, averaged=0.0, memory=None):
         self.name, self.folder, self.seed, self.recipe, self.data = name, pathlib.Path(folder), seed, recipe, data
         self.stage = recipe[name]
         self.module, self.parameters, self.step_loss = module, list(parameters), step_loss
@@ -82,6 +82,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=rate, betas=(0.9, 0.95), weight_decay=self.stage.get("weight_decay", 0.0), **extra
         )
+        self.memory = {} if memory is None else memory  # what a step leaves for later ones
         self.averaged = averaged
         self.average = [p.detach().clone() for p in self.parameters] if averaged else None
         self.step = 0
@@ -94,6 +95,7 @@ class Run:
         if self.checkpoint.exists():
             saved = torch.load(self.checkpoint, map_location=self.device)
             self.step = saved["step"]
+            self.memory.update(saved["memory"])
             self.optimizer.load_state_dict(saved["optimizer"])
             with torch.no_grad():
                 for p, q in zip(self.parameters, saved["parameters"]):
@@ -110,6 +112,7 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 "parameters": [p.detach() for p in self.parameters],
                 "average": self.average,
+                "memory": self.memory,
             },
         )
 
@@ -261,7 +264,7 @@ def transfer(teacher, seed, recipe, data, folder, log):
 def finetune(student, seed, recipe, data, folder, log):
     """Stage 2 on the task's loss. Options of the recipe's `finetune`: lora_rank (0: the projections in full), leak, hold (their
     weights) and leak_excess (see filler_penalties()), state_bits (rounding in the loop), emulation (1: none; else the longest repeat), passed (share of prompts that start from
-    another prompt's last state; those states are in no checkpoint), average (of the weights)."""
+    another prompt's last state), average (of the weights)."""
     torch.manual_seed(seed + 2)
     options = recipe["finetune"]
     if options["lora_rank"]:
@@ -304,7 +307,7 @@ def finetune(student, seed, recipe, data, folder, log):
         return loss, figures
 
     parameters = own + student.lawcat_parameters()
-    Run("finetune", folder, seed, recipe, data, student, parameters, step_loss, options["average"]).train(log)
+    Run("finetune", folder, seed, recipe, data, student, parameters, step_loss, options["average"], ends).train(log)
     for projection in student.projections():
         projection.merge()
     return student

@@ -119,6 +119,29 @@ assert ((rounded.mean(0) - state)[..., :-1].abs() < step * 0.5 * 6 / 4000**0.5).
 """)
 
     @unittest.skipUnless(TORCH, "needs PyTorch")
+    def test_filler_costs_what_it_makes_the_state_forget_and_what_an_answer_reads_of_it(self):
+        self.run_with_torch("""
+import math
+import passkey_data, train
+tokens, filler, excess = 12, range(3, 9), 30
+region = torch.zeros(1, tokens, dtype=torch.long)
+region[0, 2], region[0, list(filler)] = 2, 1
+batch = passkey_data.Batch(None, None, torch.tensor([8]), region)  # answers are read at 7 .. 11
+q, k = torch.ones(1, 2, tokens, 4), torch.zeros(1, 2, tokens, 4)
+k[:, :, 2], k[:, :, 5] = 1, 0.25
+penalties = lambda log_a: [x.item() for x in train.filler_penalties((q, k, log_a), batch, excess)]
+leak, hold = penalties(torch.zeros(1, 1, tokens, 4))
+assert hold == 0 and abs(leak - 0.8 * math.log1p(excess * 0.25)) < 1e-4, (leak, hold)
+log_a = torch.zeros(1, 1, tokens, 4)
+log_a[:, :, 6] = -0.5  # filler behind the needle and behind what is read of filler: both fade alike
+faded, hold = penalties(log_a)
+assert abs(faded - leak) < 1e-4 and abs(hold - 0.8 * math.log1p(excess * 0.5)) < 1e-4, (faded, hold)
+log_a = torch.zeros(1, 1, tokens, 4)
+log_a[:, :, 2] = -9  # the needle's own gate may forget
+assert penalties(log_a)[1] == 0, penalties(log_a)
+""")
+
+    @unittest.skipUnless(TORCH, "needs PyTorch")
     def test_a_run_that_goes_on_at_a_checkpoint_ends_with_the_same_weights(self):
         with tempfile.TemporaryDirectory() as folder:
             self.run_with_torch("""
