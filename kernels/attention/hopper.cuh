@@ -189,10 +189,17 @@ __device__ inline float2 unpack_bf16(std::uint32_t x) {
   return {__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000U)};
 }
 
+inline constexpr float kLog2E = 1.4426950408889634F;
+
+/// log2(sigmoid(x / log2(e))), with an absolute error of about 2^-22. Below -160000 it stays there, so that
+/// sums are finite.
+__device__ inline float log2_sigmoid(float x) {
+  return fmaxf(fminf(x, 0.0F) - log2_fast(1 + exp2_fast(-fabsf(x))), -1.6e5F);
+}
+
 /// log2 of a forget gate, sigmoid(logit)^(1/16), relative accuracy kept where the gate is close to 1. Below
 /// 2^-10000 it stays there, so that sums are finite.
 __device__ inline float log2_gate(float logit) {
-  constexpr float kLog2E = 1.4426950408889634F;
   const float x = logit * kLog2E;
   const float y = exp2_fast(-fabsf(x));
   // log2(1 + y): below 2^-6 by its series, whose next term is y^3 / 4 of the sum.

@@ -7,6 +7,11 @@
 //   2. scan:    from these the state at each segment's start (elementwise, over the segments)
 //   3. outputs: each segment from its state at the start, to its outputs; the last one leaves the final state
 // The first and the third are one kernel; q and outputs are left out in the first.
+//
+// Where a segment is a chunk and a block has four heads (513 to 1,024 tokens of 32 heads), the three are one
+// launch, `joined`: all blocks run side by side and wait for one another twice, for the sums and for S',
+// which all of them scan together. So k' is made once, and q' while the others' sums are on their way.
+//
 // Those of D = 128 are in prefill128.cu; its states kernel may do a segment in pieces.
 //
 // Within a chunk, with b_i the running sum of log2 of the gates, per feature r, and a reference row `ref`:
@@ -37,26 +42,54 @@
 //   196  convolution in packed fp16, taps scaled per head. 10 us less predicted
 //   193  gates of the first chunk before waiting for the scan, the scan's loads at once. Within the spread
 //        here (191 to 196 from run to run); at T = 1,024 30.7 fell to 28.6, where 26.5 were predicted
+//
+// Few tokens, by a bench that was not kept: us at T = 256, 512 and 1,024, by graph replay. The three kernels
+// take 17.5, 18.4 and 27.7, cuDNN's attention 23.1 at 1,024; the first version was on another H100, where
+// these take 17.4, 18.4, 27.9 and 23.3.
+//   14.4  24.3  27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory.
+//   12
+//         at 512 and 17 at 1,024 predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB or
+//         8 of 16 of 200 kB: its groups of processors are no multiples. 512 were two launches of 32 clusters
+//         of 4, 1,024 the three kernels
+//   18.6  18.0  26.8  joined as it is, sums and S' by the L2 cache. 14, 14 and 19 predicted, 28 at 1,280 (two
+//         launches), which took 52. Where a block's threads are fewer than its part of the scan, they do it
+//         in rounds (one chunk: 17, 29 us), and all wait for the block with one more. Of 22.9 us in the
+//         kernel at 1,024, by clocks, 3.2 are the scan, of two rounds for normalisers alone, 2.8 the wait
+//         after it
+//   25.6  at 1,024: a scan asks for 4 chunks' sums at once, not 8, and fewer registers are spilled. 22.0 at
+//         576 for 23.0 by the three kernels, but 18.7 at 512: kept from 513 tokens on, four heads a block
+//         the scan in one round, by quads of a state and pairs of normalisers, before q' instead of after it,
+//         so that those are made while the last block scans: 22.5 at 1,024 predicted
 // What is left: 2.2 of 4 instructions a cycle with 4 warps a scheduler, half of them in the features; and
 // below 4,096 tokens some 20 us that do not grow with T: three launches, their first loads and the scan.
-//
-// Tried against those and not kept, by a bench that was not kept: us at T = 256, 512 and 1,024, where the
-// three kernels take 17.5, 18.4 and 27.7 and cuDNN's attention 23.1 at 1,024.
-//   14.4  24.3  27.9  one launch, the segments of a few heads a cluster that exchanges states by shared
-//         memory. 12 at 512 and 17 at 1,024 predicted, but the GPU has no room for 16 clusters of 8 blocks of
-//         130 kB: its groups of processors are no multiples of 8. Above 256 it is two launches
-//   18.6  18.0  26.8  one cooperative launch, sums and S' exchanged by the L2 cache and scanned by all blocks
-//         between two waits for the whole grid. 14, 14 and 19 predicted. Of 22.9 us in the kernel at 1,024,
-//         by clocks, 3.2 are the scan, of two rounds for the normalisers alone, and 2.8 the wait behind it
-//   18.4  18.7  25.6  the scan asks for 4 chunks' sums at once, not 8: fewer spilled registers. 300 lines for
-//         8 % between 513 and 1,024 tokens, and cuDNN still ahead. Next would be a scan of one round, before
-//         q'
+#include <cooperative_groups.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "kernels/attention/prefill_parts.cuh"
 
 namespace lawcat::cuda {
 namespace {
+
+constexpr int kMostJoinedChunks = 16;
+
+/// What a segment_kernel is: 1 and 3 of the three above, or all of them as one.
+enum class Form { sums, outputs, joined };
+
+/// The convolution tail of channel c of all heads' q or k; `before` receives what it was.
+__device__ inline void advance_tail(const PrefillArguments& x, bool is_q, int c, int head_dim,
+                                    float (&before)[kHalo]) {
+  const int channels = x.heads * head_dim, kv = c / head_dim / (x.heads / x.kv_heads);
+  float* const tail = (is_q ? x.q_tail : x.k_tail) + c;
+  const __nv_bfloat16* const input = is_q ? x.q + c : x.k + kv * head_dim + c % head_dim;
+  const std::int64_t stride = is_q ? x.q_stride : x.k_stride;
+  for (int j = 0; j < kHalo; ++j) before[j] = tail[j * channels];
+  for (int j = 0; j < kHalo; ++j) {
+    const int token = x.tokens - kHalo + j;
+    tail[j * channels] = token < 0 ? before[token + kHalo] : __bfloat162float(input[token * stride]);
+  }
+}
 
 template <int kHeads>
 struct Dim64 {
@@ -89,11 +122,11 @@ struct Dim64 {
   };
 };
 
-/// Kernels 1 (kOutputs false) and 3. Grid: (kv heads x groups of kHeads heads, segments); a warp per head and
-/// 16 tokens, and per head and 16 features of the state.
-template <int kHeads, bool kOutputs>
-__global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const PrefillArguments x) {
+/// The work of a block; joined, whether it has yet to be done as Form::outputs from the start in x.starts.
+template <int kHeads, Form kForm>
+__device__ inline bool segment_work(const PrefillArguments& x) {
   using G = Dim64<kHeads>;
+  constexpr bool kOutputs = kForm != Form::sums, kJoined = kForm == Form::joined;
   extern __shared__ __align__(1024) std::byte memory[];
   typename G::Shared& shared = *reinterpret_cast<typename G::Shared*>(memory);
   // Which thread this is: its head among the block's, its block of 16 rows, its place in fragments
@@ -146,11 +179,9 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   };
   // What comes before the sequence's first token.
   const auto load_tails = [&] {
-    for (int i = static_cast<int>(thread); i < kHalo * G::kD; i += G::kThreads) {
-      const int row = i / G::kD, c = i % G::kD;
-      shared.k[0][row][c] =
-          __float2bfloat16_rn(x.k_tail[(row * x.heads + kv * (x.heads / x.kv_heads)) * G::kD + c]);
-    }
+    for (int i = static_cast<int>(thread); i < kHalo * G::kD; i += G::kThreads)
+      shared.k[0][i / G::kD][i % G::kD] =
+          __float2bfloat16_rn(x.k_tail[(i / G::kD * x.heads + head_0) * G::kD + i % G::kD]);
     if (kOutputs && block == 0)
       for (int i = static_cast<int>(lane); i < kHalo * G::kD; i += 32)
         shared.q[warp][i / G::kD][i % G::kD] =
@@ -162,23 +193,26 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   float bias[kPasses], decay[kPasses] = {};  // decay: log2 of the segment's gates' product so far
 #pragma unroll
   for (int pass = 0; pass < kPasses; ++pass)
-    bias[pass] = x.gate_bias ? x.gate_bias[kv * G::kK + (warp * kPasses + pass) * 4 + lane % 4] : 0.0F;
-  // The factors of a window (kWhole: all) of the chunk that begins at token `first`.
-  const auto make_factors = [&]<bool kWhole>(int first, int buffer, Window window) {
+    bias[pass] =
+        kLog2E * (x.gate_bias ? x.gate_bias[kv * G::kK + (warp * kPasses + pass) * 4 + lane % 4] : 0.0F);
+  // The factors of a window (kWhole: all) of the chunk that begins at token `first`; kFull and kMiddle as in
+  // gate_pass.
+  const auto make_factors = [&]<bool kWhole, bool kFull, bool kMiddle = kOutputs>(int first, int buffer, Window window) {
     const std::byte* const logits = shared.logits + lane / 4 * G::kLogitsOf8;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const unsigned feature = (warp * kPasses + pass) * 4 + lane % 4;
       float at_end[1] = {};
-      gate_pass<1, kWhole, false, kOutputs>(
+      gate_pass<1, kWhole, kFull, kMiddle>(
           first, end, window, lane, {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
           [&](int i, int) {
-            return __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(logits + i * 128 + feature * 2)) +
-                   bias[pass];
+            return fmaf(
+                __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(logits + i * 128 + feature * 2)), kLog2E,
+                bias[pass]);
           },
           [&](int i, bool inside, const float(&distance)[1]) {
             const unsigned to = lane / 4 * G::kFactorsOf8 + i * G::kWide + feature;
-            if constexpr (kOutputs) shared.grow[to] = inside ? exp2_fast(distance[0]) : 0;
+            if constexpr (kMiddle) shared.grow[to] = inside ? exp2_fast(distance[0]) : 0;
             shared.shrink[to] = inside ? exp2_fast(-distance[0]) : 0;
           },
           [&](int span) {
@@ -213,7 +247,7 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   if (thread == 0) split_barrier_set(&shared.features_done, G::kWarps);
   copy_wait<1>();  // the logits
   __syncthreads();
-  make_factors.template operator()<true>(begin, 0, {kChunk, 0});
+  make_factors.template operator()<true, false>(begin, 0, {kChunk, 0});
   if constexpr (kOutputs) wait_for_earlier_kernels();
   if (begin == 0) load_tails();
   const float q_scale = x.z_scale[head_0 + local] * x.tap_scale[head_0 + local];
@@ -228,7 +262,7 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   // The warp's 16 rows of S and of its normaliser (its first column), relative to the last window's reference
   // row.
   float s[32] = {}, s_norm[4] = {};
-  if constexpr (kOutputs) {
+  if constexpr (kForm == Form::outputs) {
     const std::size_t rows = (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * G::kK + row_0;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -246,6 +280,75 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   publish_to_products();
   __syncthreads();
 
+  // Joined: a chunk's sums as its warps' accumulators have them, S' likewise, by four words: two columns of a
+  // row and of the row 8 further; those of the normaliser last, its column alone. Of the quads of all chunks
+  // that have the same place, a thread scans some. Other blocks' results are in the L2 cache.
+  constexpr int kStateQuads = G::kK * G::kD / 4, kQuads = kStateQuads + G::kK / 2;  // of a head
+  const auto quads_of_warp = [&](auto* quads) {
+    return quads + (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * kQuads + block * 256 + lane;
+  };
+  const auto norm_quad = [&](auto* quads) {  // of the lanes with t = 0
+    return quads_of_warp(quads) + kStateQuads - block * (256 - 8) - (lane - g);
+  };
+  const auto scan = [&] {
+    // The gates of all chunks, which all threads need, on their way beside the sums; k' is made, so there is
+    // room.
+    float(*const gates)[2][G::kK] = reinterpret_cast<float(*)[2][G::kK]>(shared.shrink);
+    static_assert(sizeof(shared.shrink) >= kMostJoinedChunks * sizeof(*gates));
+    for (int i = static_cast<int>(thread); i < x.segments * 2 * G::kK / 4; i += G::kThreads) {
+      const int chunk = i / (2 * G::kK / 4), which = i / (G::kK / 4) % 2, part = i % (G::kK / 4) * 4;
+      copy_async(shared_address(&gates[chunk][which][part]),
+                 (which == 0 ? x.decays : x.to_refs) + (chunk * x.kv_heads + kv) * G::kK + part);
+    }
+    copy_commit();
+    // Warps in turns to the blocks; with 9 chunks or more one round does.
+    for (int round = 0; round * x.segments * G::kThreads < kHeads * kQuads; ++round) {
+      const int item =
+          ((round * G::kWarps + static_cast<int>(warp)) * x.segments + segment) * 32 + static_cast<int>(lane);
+      const int quad = item % kQuads, stride = x.heads * kQuads;
+      const bool any = item < kHeads * kQuads, is_norm = quad >= kStateQuads;
+      const int row = is_norm ? quad % kStateQuads / 8 * 16 + quad % 8 : quad / 256 * 16 + quad / 4 % 8;
+      const float4* const sums = x.sums + head_0 * kQuads + item;
+      float4 sum[kMostJoinedChunks];
+#pragma unroll
+      for (int c = 0; c < kMostJoinedChunks; ++c)
+        if (any && c < x.segments) sum[c] = __ldcg(sums + c * stride);
+      const int of_state = (head_0 + item / kQuads) * G::kK + row;
+      float2* const state =
+          reinterpret_cast<float2*>(x.state) + of_state * (G::kD / 2) + quad / 32 % 8 * 4 + quad % 4;
+      float2 low{}, high{};  // before a chunk
+      if (any && !is_norm) {
+        low = state[0];
+        high = state[8 * G::kD / 2];
+      } else if (any) {
+        low.x = x.norm[of_state];
+        high.x = x.norm[of_state + 8];
+      }
+      if (round == 0) {
+        copy_wait<0>();
+        __syncthreads();
+      }
+      uint2* const primes = x.primes + head_0 * kQuads + item;
+#pragma unroll
+      for (int c = 0; c < kMostJoinedChunks; ++c)
+        if (any && c < x.segments) {
+          const float decay[2] = {gates[c][0][row], gates[c][0][row + 8]};
+          const float to_ref[2] = {gates[c][1][row], gates[c][1][row + 8]};
+          primes[c * stride] = {pack_bf16(low.x * to_ref[0], low.y * to_ref[0]),
+                                pack_bf16(high.x * to_ref[1], high.y * to_ref[1])};
+          low = {low.x * decay[0] + sum[c].x, low.y * decay[0] + sum[c].y};
+          high = {high.x * decay[1] + sum[c].z, high.y * decay[1] + sum[c].w};
+        }
+      if (any && !is_norm) {
+        state[0] = low;
+        state[8 * G::kD / 2] = high;
+      } else if (any) {
+        x.norm[of_state] = low.x;
+        x.norm[of_state + 8] = high.x;
+      }
+    }
+  };
+
   int window = kChunk, from = 0, buffer = 0;
   unsigned phase = 0;
   for (int first = begin; first < end;) {
@@ -256,13 +359,20 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
         window = span == 0 ? kChunk : span == 1 ? 16 : 1;
       }
       if (window != kChunk) {
-        make_factors.template operator()<false>(first, buffer, {window, from});
+        if constexpr (kJoined) {
+          // Windows have no one S': only sums, as kernel 1 has them, then S instead.
+          if (thread < G::kK) shared.row_tail[thread] = 0;
+          __syncthreads();
+          make_factors.template operator()<true, false, false>(first, buffer, {kChunk, 0});
+        } else {
+          make_factors.template operator()<false, false>(first, buffer, {window, from});
+        }
         __syncthreads();
       }
     }
     const bool last_window = from + window >= kChunk;
     const int next = first + kChunk;
-    const bool load_next = last_window && next < end, next_is_whole = next + kChunk <= x.tokens;
+    const bool load_next = !kJoined && last_window && next < end, next_is_whole = next + kChunk <= x.tokens;
     if (load_next) {
       if (thread == 0) shared.most_span[buffer ^ 1] = 0;
       if (next_is_whole) {
@@ -279,22 +389,24 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
     // ---- features: the warp's 16 tokens of its head
     const unsigned factors = block * 2 * G::kFactorsOf8 + g * G::kWide + 2 * t;  // of the thread's first row
     const auto factor_of = [&](const float* from) {
-      return [from](int half, int n) {
-        return *reinterpret_cast<const float2*>(from + half * G::kFactorsOf8 + 8 * n);
-      };
+      return [from](int n) { return *reinterpret_cast<const float2*>(from + 8 * n); };
     };
-    // The left operand of products over the features: of 16 each.
-    const auto fragments_to = [](std::uint32_t(&to)[4][4]) {
-      return [&to](int half, int n, std::uint32_t pair) { to[n / 2][n % 2 * 2 + half] = pair; };
+    // phi of the warp's 16 convolved rows as the left operand of products over the features, 16 each.
+    const auto features_to = [&](std::uint32_t(&to)[4][4], const std::byte* rows, float scale,
+                                 const float* factor) {
+      float z[2][G::kF / 8][2];
+      project<G>(rows, &shared.map[local][0][0], z, lane);
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        features(z[half], scale, factor_of(factor + half * G::kFactorsOf8),
+                 [&](int n, std::uint32_t pair) { to[n / 2][n % 2 * 2 + half] = pair; });
     };
     convolve<G::kD>(&shared.k[buffer][block * 16][0], &shared.taps[1][local][0][0],
                     block_rows(shared.keys[local]), lane);
     __syncwarp();
     {
       std::uint32_t key[4][4];
-      float z[G::kF / 2];
-      project<G>(block_rows(shared.keys[local]), &shared.map[local][0][0], z, lane);
-      features<G>(z, k_scale, factor_of(shared.shrink + factors), fragments_to(key));
+      features_to(key, block_rows(shared.keys[local]), k_scale, shared.shrink + factors);
       __syncwarp();
 #pragma unroll
       for (int n = 0; n < 8; ++n)
@@ -303,14 +415,15 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
           fragment(shared.keys[local], n, half) = key[n / 2][n % 2 * 2 + half];
     }
     std::uint32_t query[4][4];
-    if constexpr (kOutputs) {
+    const auto make_queries = [&] {
       convolve<G::kD>(&shared.q[warp][0][0], &shared.taps[0][local][0][0], block_rows(shared.state[local]),
                       lane);
       __syncwarp();
-      float z[G::kF / 2];
-      project<G>(block_rows(shared.state[local]), &shared.map[local][0][0], z, lane);
-      features<G>(z, q_scale, factor_of(shared.grow + factors), fragments_to(query));
+      features_to(query, block_rows(shared.state[local]), q_scale, shared.grow + factors);
       __syncwarp();
+    };
+    if constexpr (kForm == Form::outputs) {
+      make_queries();
       if (load_next && next_is_whole)
         load_q.template operator()<false>(next);
       else if (load_next)
@@ -318,23 +431,26 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
     }
     copy_commit();
     // ---- S'
-    const float factor[2] = {exp2_fast(shared.row_factor[row_0]), exp2_fast(shared.row_factor[row_0 + 8])};
+    const auto scale_state = [&] {
+      const float factor[2] = {exp2_fast(shared.row_factor[row_0]), exp2_fast(shared.row_factor[row_0 + 8])};
 #pragma unroll
-    for (int n = 0; n < 8; ++n)
+      for (int n = 0; n < 8; ++n)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float* const two = s + 4 * n + 2 * half;
+          two[0] *= factor[half];
+          two[1] *= factor[half];
+          if constexpr (kOutputs) fragment(shared.state[local], n, half) = pack_bf16(two[0], two[1]);
+        }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float* const two = s + 4 * n + 2 * half;
-        two[0] *= factor[half];
-        two[1] *= factor[half];
-        if constexpr (kOutputs) fragment(shared.state[local], n, half) = pack_bf16(two[0], two[1]);
+        s_norm[2 * half] *= factor[half];
+        if (kOutputs && t == 0)
+          *reinterpret_cast<__nv_bfloat16*>(shared.norm_state[local].bytes + 2 * (row_0 + 8 * half)) =
+              __float2bfloat16_rn(s_norm[2 * half]);
       }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      s_norm[2 * half] *= factor[half];
-      if (kOutputs && t == 0)
-        *reinterpret_cast<__nv_bfloat16*>(shared.norm_state[local].bytes + 2 * (row_0 + 8 * half)) =
-            __float2bfloat16_rn(s_norm[2 * half]);
-    }
+    };
+    if constexpr (!kJoined) scale_state();
     publish_to_products();
     if (load_next) {
       copy_wait<1>();  // the logits; k, v and q may be under way
@@ -351,6 +467,36 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
     const std::uint64_t norm_tile = tile_descriptor(&shared.norm_state[local]),
                         ones_tile = tile_descriptor(&shared.ones);
     const std::uint64_t v_tile = tile_descriptor(&shared.v[buffer]);
+    const auto add_keys = [&] {  // to the warp's 16 rows of the state
+      products_begin();
+#pragma unroll
+      for (int step = 0; step < 4; ++step) {
+        warpgroup_multiply_transposed<true>(s, keys_tile + step * kNextRows, v_tile + step * kNextRows);
+        warpgroup_multiply_transposed<false>(s_norm, keys_tile + step * kNextRows, ones_tile);
+      }
+      products_commit();
+    };
+    cooperative_groups::grid_group::arrival_token arrived{};
+    if constexpr (kJoined) {
+      add_keys();
+      products_wait();
+      const float tail[2] = {exp2_fast(shared.row_tail[row_0]), exp2_fast(shared.row_tail[row_0 + 8])};
+      float4* const quads = quads_of_warp(x.sums);
+#pragma unroll
+      for (int n = 0; n < 8; ++n)
+        quads[32 * n] = {s[4 * n] * tail[0], s[4 * n + 1] * tail[0], s[4 * n + 2] * tail[1],
+                         s[4 * n + 3] * tail[1]};
+      if (t == 0) *norm_quad(x.sums) = {s_norm[0] * tail[0], 0, s_norm[2] * tail[1], 0};
+      if (thread < G::kK) {
+        const int at = (segment * x.kv_heads + kv) * G::kK + static_cast<int>(thread);
+        x.to_refs[at] = window == kChunk ? exp2_fast(shared.row_factor[thread]) : 1;
+        x.decays[at] = exp2_fast(shared.row_factor[thread] + shared.row_tail[thread]);
+      }
+      cooperative_groups::this_grid().sync();
+      scan();
+      arrived = cooperative_groups::this_grid().barrier_arrive();
+      make_queries();
+    }
     std::uint32_t out[8][2];  // bf16, in accumulator layout
     if constexpr (kOutputs) {
       std::uint32_t weights[4][4];
@@ -372,12 +518,46 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
                 pack_bf16(column <= row ? two[0] : 0.0F, column < row ? two[1] : 0.0F);
           }
       }
-      // The normaliser with the first half of the columns, so that a half can be divided and rounded at once.
+      if constexpr (kJoined) {
+        cooperative_groups::this_grid().barrier_wait(std::move(arrived));
+        const uint2* const primes = quads_of_warp(x.primes);
+        uint2 prime[8];
+#pragma unroll
+        for (int n = 0; n < 8; ++n) prime[n] = __ldcg(primes + 32 * n);
+        const uint2 norm = t == 0 ? __ldcg(norm_quad(x.primes)) : uint2{};
+        if (window != kChunk) {
+          const std::size_t rows = (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * G::kK + row_0;
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            float* const row = x.starts + (rows + 8 * half) * G::kD + 2 * t;
+#pragma unroll
+            for (int n = 0; n < 8; ++n)
+              *reinterpret_cast<float2*>(row + 8 * n) = unpack_bf16(half == 0 ? prime[n].x : prime[n].y);
+            if (t == 0) x.norm_starts[rows + 8 * half] = unpack_bf16(half == 0 ? norm.x : norm.y).x;
+          }
+          return true;
+        }
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          fragment(shared.state[local], n, 0) = prime[n].x;
+          fragment(shared.state[local], n, 1) = prime[n].y;
+        }
+        if (t == 0)
+#pragma unroll
+          for (int half = 0; half < 2; ++half)
+            *reinterpret_cast<std::uint16_t*>(shared.norm_state[local].bytes + 2 * (row_0 + 8 * half)) =
+                static_cast<std::uint16_t>(half == 0 ? norm.x : norm.y);
+        publish_to_products();
+        barrier(1 + local, 4 * 32);
+      }
+      // Half of the columns after the other where registers are short; the normaliser with the first, so that a
+      // part can be divided and rounded at once.
+      constexpr int kParts = kJoined ? 1 : 2;
       float o_norm[4], inverse[2] = {};
 #pragma unroll
-      for (int part = 0; part < 2; ++part) {
+      for (int part = 0; part < kParts; ++part) {
         constexpr std::uint64_t kHalfRow = 64 / 16;
-        float o[16];
+        float o[32 / kParts];
         products_begin();
 #pragma unroll
         for (int step = 0; step < 4; ++step)
@@ -400,35 +580,34 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
           inverse[1] = __fdividef(1.0F, __shfl_sync(~0U, o_norm[2], lane & ~3) + 1e-10F);
         }
 #pragma unroll
-        for (int n = 0; n < 4; ++n)
+        for (int n = 0; n < 8 / kParts; ++n)
 #pragma unroll
           for (int half = 0; half < 2; ++half)
-            out[4 * part + n][half] =
+            out[8 / kParts * part + n][half] =
                 pack_bf16(o[4 * n + 2 * half] * inverse[half], o[4 * n + 2 * half + 1] * inverse[half]);
       }
     }
-    // ---- the warp's 16 rows of the state, and meanwhile the next chunk's gates
-    products_begin();
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      warpgroup_multiply_transposed<true>(s, keys_tile + step * kNextRows, v_tile + step * kNextRows);
-      warpgroup_multiply_transposed<false>(s_norm, keys_tile + step * kNextRows, ones_tile);
+    // ---- the state, and meanwhile the next chunk's gates
+    if constexpr (!kJoined) {
+      add_keys();
+      if (load_next) {
+        split_barrier_wait(&shared.features_done, phase);  // this chunk's factors are no longer read
+        phase ^= 1;
+        if (next + kChunk <= end)
+          make_factors.template operator()<true, true>(next, buffer ^ 1, {kChunk, 0});
+        else
+          make_factors.template operator()<true, false>(next, buffer ^ 1, {kChunk, 0});
+      }
+      products_wait();
     }
-    products_commit();
-    if (load_next) {
-      split_barrier_wait(&shared.features_done, phase);  // this chunk's factors are no longer read
-      phase ^= 1;
-      make_factors.template operator()<true>(next, buffer ^ 1, {kChunk, 0});
-    }
-    products_wait();
     copy_wait<0>();
     publish_to_products();
     __syncthreads();
     identify();
 
     const int this_first = first, this_from = from, this_window = window;
-    if (last_window) {
-      first = next;
+    if (kJoined || last_window) {
+      first = kJoined ? end : next;
       from = 0;
       buffer ^= 1;
     } else {
@@ -456,8 +635,9 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
   }
 
   // ---- end
+  if constexpr (kJoined) return false;
   __syncthreads();
-  const bool final_state = segment == x.segments - 1;
+  const bool final_state = segment == x.segments - 1 && x.state;
   const float tail[2] = {exp2_fast(shared.row_tail[row_0]), exp2_fast(shared.row_tail[row_0 + 8])};
   if (!kOutputs || final_state) {
     const std::size_t rows =
@@ -478,12 +658,35 @@ __global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const 
     for (int pass = 0; pass < kPasses; ++pass)
       x.decays[(static_cast<std::size_t>(segment) * x.kv_heads + kv) * G::kK + (warp * kPasses + pass) * 4 +
                lane] = exp2_fast(decay[pass]);
+  return false;
+}
+
+/// Kernels 1 and 3. Grid: (kv heads x groups of kHeads heads, segments); a warp per head and 16 tokens, and
+/// per head and 16 features of the state. Joined, a segment is a chunk and all blocks run side by side.
+template <int kHeads, Form kForm>
+__global__ void __launch_bounds__(Dim64<kHeads>::kThreads) segment_kernel(const PrefillArguments x) {
+  const bool again = segment_work<kHeads, kForm>(x);
+  if constexpr (kForm == Form::joined) {
+    if (again) {
+      PrefillArguments windows = x;
+      windows.state = nullptr;  // the scan has left the final one
+      __syncthreads();
+      segment_work<kHeads, Form::outputs>(windows);
+    }
+    constexpr int kChannels = kHeads * Dim64<kHeads>::kD;
+    if (blockIdx.y == 0)
+      for (int i = static_cast<int>(threadIdx.x); i < 2 * kChannels; i += Dim64<kHeads>::kThreads) {
+        float before[kHalo];
+        advance_tail(x, i < kChannels, static_cast<int>(blockIdx.x) * kChannels + i % kChannels,
+                     Dim64<kHeads>::kD, before);
+      }
+  }
 }
 
 /// From the segments' sums to the states at their starts, in place, beginning with the sequence's own state;
 /// and the convolution tails: a copy of the old ones for the outputs kernel, then the new ones.
-__global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q_tail, float* k_tail,
-                            int head_dim, int features, int segments) {
+__global__ void scan_kernel(const PrefillArguments x, float* old_tails, int head_dim, int features,
+                            int segments) {
   let_next_kernel_start();
   if (segments > 1) wait_for_earlier_kernels();
   const int index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -498,6 +701,7 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
     auto* const starts = reinterpret_cast<float4*>(x.starts) + index;
     const float* const factors = decay(index / row_parts);
     float4 now = reinterpret_cast<const float4*>(x.state)[index];
+    int until_segment = 1;  // only where a segment starts is the state read
     for (int first = 0; first < segments; first += kAtOnce) {
       float4 sum[kAtOnce];
       float a[kAtOnce];
@@ -510,7 +714,10 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
         if (first + i >= segments) break;
-        starts[static_cast<std::size_t>(first + i) * rows * row_parts] = now;
+        if (--until_segment == 0) {
+          starts[static_cast<std::size_t>(first + i) * rows * row_parts] = now;
+          until_segment = x.pieces;
+        }
         if (first + i + 1 < segments)
           now = {now.x * a[i] + sum[i].x, now.y * a[i] + sum[i].y, now.z * a[i] + sum[i].z,
                  now.w * a[i] + sum[i].w};
@@ -529,28 +736,23 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, float* q
   } else {
     const int channels = x.heads * head_dim, at = index - rows * row_parts - rows;
     if (at >= 2 * channels) return;
-    const bool is_q = at < channels;
-    const int c = is_q ? at : at - channels, kv = c / head_dim / (x.heads / x.kv_heads);
-    float* const tail = (is_q ? q_tail : k_tail) + c;
-    float* const old = old_tails + (is_q ? 0 : kHalo * channels) + c;
-    const __nv_bfloat16* const input = is_q ? x.q + c : x.k + kv * head_dim + c % head_dim;
-    const std::int64_t stride = is_q ? x.q_stride : x.k_stride;
     float before[kHalo];
-    for (int j = 0; j < kHalo; ++j) old[j * channels] = before[j] = tail[j * channels];
-    for (int j = 0; j < kHalo; ++j) {
-      const int token = x.tokens - kHalo + j;
-      tail[j * channels] = token < 0 ? before[token + kHalo] : __bfloat162float(input[token * stride]);
-    }
+    advance_tail(x, at < channels, at % channels, head_dim, before);
+    for (int j = 0; j < kHalo; ++j)
+      old_tails[(at < channels ? 0 : kHalo * channels) + j * channels + at % channels] = before[j];
   }
 }
 
 struct Plan {
   int heads_per_block, blocks, segments, segment_tokens, pieces;
+  bool joined;
   /// Segments and pieces that have a state at their start.
   int starts() const { return (segments - 1) * pieces + 1; }
 };
 
 constexpr int kMostPieces = 4;
+/// Of a joined block; fewer heads gained nothing.
+constexpr int kJoinedHeads = 4;
 
 int multiprocessors() {
   static const int count = [] {
@@ -581,6 +783,9 @@ Plan plan_for(const UnitShape& s, int tokens) {
   plan.segments = (chunks + per_segment - 1) / per_segment;
   plan.segment_tokens = per_segment * kChunk;
   plan.pieces = 1;
+  // All blocks wait for one another, and a thread scans the chunks one by one.
+  plan.joined = small && plan.heads_per_block == kJoinedHeads && per_segment == 1 &&
+                chunks <= kMostJoinedChunks && plan.blocks * plan.segments <= multiprocessors();
   if (!small && plan.segments > 1) {
     // Without the last segment the GPU is not full: pieces whose number comes closer to filling it a few
     // times.
@@ -597,32 +802,51 @@ Plan plan_for(const UnitShape& s, int tokens) {
 }
 
 struct Workspace {
-  std::size_t starts, norm_starts, decays, tails, size;
+  std::size_t starts, norm_starts, decays, tails, to_refs, sums, primes, size;
 };
 
 Workspace workspace_of(const UnitShape& s, int starts) {
   const auto count = static_cast<std::size_t>(starts);
   const std::size_t rows = static_cast<std::size_t>(s.heads) * s.key_features();
+  const std::size_t gates = to_16_bytes(count * s.kv_heads * s.key_features() * sizeof(float));
   Workspace at{};
   at.norm_starts = to_16_bytes(count * rows * s.head_dim * sizeof(float));
   at.decays = at.norm_starts + to_16_bytes(count * rows * sizeof(float));
-  at.tails = at.decays + to_16_bytes(count * s.kv_heads * s.key_features() * sizeof(float));
-  at.size = at.tails + to_16_bytes(2 * std::size_t{kHalo} * s.heads * s.head_dim * sizeof(float));
+  at.tails = at.decays + gates;
+  at.to_refs = at.tails + to_16_bytes(2 * std::size_t{kHalo} * s.heads * s.head_dim * sizeof(float));
+  at.sums = at.primes = at.size = at.to_refs + gates;
+  if (s.head_dim == 64) {  // by quads, with the normaliser's
+    const std::size_t quads = std::min<std::size_t>(count, kMostJoinedChunks) * rows * (s.head_dim / 2 + 1) / 2;
+    at.primes = at.sums + quads * sizeof(float4);
+    at.size = at.primes + quads * sizeof(uint2);
+  }
   return at;
 }
 
 template <int kHeads, bool kOutputs>
 cudaError_t launch_segments(const PrefillArguments& x, int blocks, cudaStream_t stream) {
+  constexpr Form kForm = kOutputs ? Form::outputs : Form::sums;
   using G = Dim64<kHeads>;
   constexpr int bytes = sizeof(typename G::Shared);
   const int segments = kOutputs ? x.segments : x.segments - 1;
   if (segments == 0) return cudaSuccess;
-  if (const cudaError_t error = cudaFuncSetAttribute(segment_kernel<kHeads, kOutputs>,
+  if (const cudaError_t error = cudaFuncSetAttribute(segment_kernel<kHeads, kForm>,
                                                      cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
       error != cudaSuccess)
     return error;
-  return launch(segment_kernel<kHeads, kOutputs>, dim3(blocks, segments), G::kThreads, bytes, kOutputs,
-                stream, 1, x);
+  return launch(segment_kernel<kHeads, kForm>, dim3(blocks, segments), G::kThreads, bytes, kOutputs, stream,
+                1, false, x);
+}
+
+cudaError_t launch_joined(const PrefillArguments& x, const Plan& plan, cudaStream_t stream) {
+  constexpr auto kernel = segment_kernel<kJoinedHeads, Form::joined>;
+  constexpr int bytes = sizeof(Dim64<kJoinedHeads>::Shared);
+  if (const cudaError_t error =
+          cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      error != cudaSuccess)
+    return error;
+  return launch(kernel, dim3(plan.blocks, plan.segments), Dim64<kJoinedHeads>::kThreads, bytes, false, stream,
+                1, true, x);
 }
 
 template <bool kOutputs>
@@ -656,8 +880,6 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
   const auto* const w = static_cast<const std::byte*>(weights);
   auto* const own = static_cast<std::byte*>(state);
   auto* const scratch = static_cast<std::byte*>(workspace);
-  auto* const q_tail = reinterpret_cast<float*>(own + at.q_tail);
-  auto* const k_tail = reinterpret_cast<float*>(own + at.k_tail);
   auto* const old_tails = reinterpret_cast<float*>(scratch + work.tails);
   PrefillArguments x{.taps = reinterpret_cast<const __half*>(w + weight.scaled_taps),
                      .map = reinterpret_cast<const __half*>(w + weight.scaled_map),
@@ -674,11 +896,14 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .v_stride = tensors.v_stride,
                      .gk_stride = tensors.gk_stride,
                      .o_stride = tensors.o_stride,
-                     .q_tail = q_tail,
-                     .k_tail = k_tail,
+                     .q_tail = reinterpret_cast<float*>(own + at.q_tail),
+                     .k_tail = reinterpret_cast<float*>(own + at.k_tail),
                      .starts = reinterpret_cast<float*>(scratch),
                      .norm_starts = reinterpret_cast<float*>(scratch + work.norm_starts),
                      .decays = reinterpret_cast<float*>(scratch + work.decays),
+                     .to_refs = reinterpret_cast<float*>(scratch + work.to_refs),
+                     .sums = reinterpret_cast<float4*>(scratch + work.sums),
+                     .primes = reinterpret_cast<uint2*>(scratch + work.primes),
                      .state = reinterpret_cast<float*>(own + at.state),
                      .norm = reinterpret_cast<float*>(own + at.normaliser),
                      .heads = shape.heads,
@@ -687,13 +912,18 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .segments = plan.segments,
                      .segment_tokens = plan.segment_tokens,
                      .pieces = plan.pieces};
+  if (plan.joined) {
+    const cudaError_t error = launch_joined(x, plan, stream);
+    if (error != cudaErrorCooperativeLaunchTooLarge) return error;
+    cudaGetLastError();  // some of the GPU is not ours: the kernels below need not run side by side
+  }
   if (const cudaError_t error = launch_segments<false>(x, shape, plan, stream); error != cudaSuccess)
     return error;
   const int rows = shape.heads * shape.key_features();
   const int threads = rows * shape.head_dim / 4 + rows + 2 * shape.heads * shape.head_dim;
   if (const cudaError_t error =
-          launch(scan_kernel, dim3((threads + 127) / 128), 128, 0, plan.segments > 1, stream, 1, x, old_tails,
-                 q_tail, k_tail, shape.head_dim, shape.key_features(), plan.starts());
+          launch(scan_kernel, dim3((threads + 127) / 128), 128, 0, plan.segments > 1, stream, 1, false, x,
+                 old_tails, shape.head_dim, shape.key_features(), plan.starts());
       error != cudaSuccess)
     return error;
   x.q_tail = old_tails;

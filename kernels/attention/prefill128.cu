@@ -167,7 +167,7 @@ struct Segment {
           {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
           [&](int i, int f) {
             const float2 pair = unpack_bf16(logits[i]);
-            return f == 0 ? pair.x + bias.x : pair.y + bias.y;
+            return f == 0 ? fmaf(pair.x, kLog2E, bias.x) : fmaf(pair.y, kLog2E, bias.y);
           },
           [&](int i, bool inside, const float(&distance)[2]) {
             store_in_cluster(reinterpret_cast<float2*>(distances + (to ^ i % 4 * 8) + i * G::kK),
@@ -276,8 +276,9 @@ struct Segment {
       split_barrier_wait(&shared.features_free[stage], step.parity() ^ 1);
       std::byte* const to =
           (kQuery ? shared.queries : shared.keys)[stage][0].bytes + warp * kBlockTokens * 128;
-      convolve<G::kD>(&rows[0][0], &shared.taps[kQuery ? 0 : 1][0][0], to, lane);
-      convolve<G::kD>(&rows[0][64], &shared.taps[kQuery ? 0 : 1][0][64], to + kTileBytes, lane);
+#pragma unroll 1  // the roles' code together is more than the instruction cache likes
+      for (int c = 0; c < 2; ++c)
+        convolve<G::kD>(&rows[0][64 * c], &shared.taps[kQuery ? 0 : 1][0][64 * c], to + c * kTileBytes, lane);
       __syncwarp();
       publish_to_products();
       barrier(kBarrier, kGroup);
@@ -305,20 +306,28 @@ struct Segment {
         const unsigned at = distance_at(warp * kBlockTokens + lane / 4, lane % 4 * 2);
         std::uint32_t words[2][4];  // of four neighbouring tiles of either softmax
         const unsigned row_at = swizzled_piece(lane % 8, lane / 8);
-        features<G>(
-            z, scale,
-            [&](int half, int n) {  // the row 8 further is swapped differently
-              const float2 distance = *reinterpret_cast<const float2*>(distances + (at ^ (half ^ n % 4) * 8) +
-                                                                       half * 8 * G::kK + n / 4 * 32);
-              return kQuery ? float2{exp2_fast(distance.x), exp2_fast(distance.y)}
-                            : float2{exp2_fast(-distance.x), exp2_fast(-distance.y)};
-            },
-            [&](int half, int n, std::uint32_t pair) {
-              words[n / 8][n % 4] = pair;
-              if (n % 4 == 3)
-                store_matrices(words[n / 8],
-                               to + n / 8 * kTileBytes + half * 1024 + (row_at ^ n % 8 / 4 * 64));
-            });
+        float z_row[G::kF / 8][2];
+#pragma unroll
+        for (int i = 0; i < G::kF / 4; ++i) z_row[i / 2][i % 2] = z[i / 2 * 4 + i % 2];
+#pragma unroll 1
+        for (int half = 0; half < 2; ++half) {
+          features(
+              z_row, scale,
+              [&](int n) {  // the row 8 further is swapped differently
+                const float2 distance = *reinterpret_cast<const float2*>(
+                    distances + (at ^ half * 8 ^ n % 4 * 8) + half * 8 * G::kK + n / 4 * 32);
+                return kQuery ? float2{exp2_fast(distance.x), exp2_fast(distance.y)}
+                              : float2{exp2_fast(-distance.x), exp2_fast(-distance.y)};
+              },
+              [&](int n, std::uint32_t pair) {
+                words[n / 8][n % 4] = pair;
+                if (n % 4 == 3)
+                  store_matrices(words[n / 8],
+                                 to + n / 8 * kTileBytes + half * 1024 + (row_at ^ n % 8 / 4 * 64));
+              });
+#pragma unroll
+          for (int i = 0; i < G::kF / 4; ++i) z_row[i / 2][i % 2] = z[i / 2 * 4 + 2 + i % 2];
+        }
         publish_to_products();
       }
       split_barrier_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage]);
@@ -591,7 +600,7 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
   copy_commit();
   if (thread < G::kK) {
     shared.row_tail[thread] = 0;
-    shared.bias[thread] = x.gate_bias ? x.gate_bias[work.kv * G::kK + thread] : 0.0F;
+    shared.bias[thread] = kLog2E * (x.gate_bias ? x.gate_bias[work.kv * G::kK + thread] : 0.0F);
   }
   constexpr unsigned kOnes = sizeof(shared.norm_state) / 4;  // ones comes after norm_state
   for (unsigned i = thread; i < kOnes + sizeof(shared.ones) / 4; i += kThreads)
@@ -642,7 +651,7 @@ cudaError_t launch_segments(const PrefillArguments& x, cudaStream_t stream) {
       error != cudaSuccess)
     return error;
   // Not overlapping: blocks that came early would leave clusters no room.
-  return launch(kernel, dim3(x.heads, segments), kThreads, sizeof(Shared), false, stream, kBlocks, x);
+  return launch(kernel, dim3(x.heads, segments), kThreads, sizeof(Shared), false, stream, kBlocks, false, x);
 }
 
 }  // namespace

@@ -25,11 +25,14 @@ struct PrefillArguments {
   const __nv_bfloat16 *q, *k, *v, *gk;
   __nv_bfloat16* o;
   std::int64_t q_stride, k_stride, v_stride, gk_stride, o_stride;
-  const float *q_tail, *k_tail;  // inputs before the first token
-  float* starts;        // [segments, H, K, D]: states at the segments' starts; from kernel 1: their sums
-  float* norm_starts;   // [segments, H, K]
-  float* decays;        // [segments, Hkv, K]: product of a segment's gates
-  float *state, *norm;  // final
+  float *q_tail, *k_tail;  // inputs before the first token
+  float* starts;           // [segments, H, K, D]: states at the segments' starts; from kernel 1: their sums
+  float* norm_starts;      // [segments, H, K]
+  float* decays;           // [segments, Hkv, K]: product of a segment's gates
+  float* to_refs;          // joined, as decays: what a segment's start is multiplied by to become S'
+  float4* sums;            // joined: chunks' sums; prefill.cu tells the order
+  uint2* primes;           // joined: S', likewise, in bf16
+  float *state, *norm;     // final
   int heads, kv_heads, tokens, segments, segment_tokens;
   int pieces;  // of a segment; the states kernel does each by itself, and starts, norm_starts and decays are
                // theirs
@@ -102,10 +105,10 @@ __device__ inline void copy_rows(const __nv_bfloat16* from, std::int64_t stride,
   }
 }
 
-/// 16 rows (convolved, fp16) of a tile times the feature map, in accumulator layout: z[4 n + e] for tile n of
-/// 8 columns.
+/// 16 rows (convolved, fp16) of a tile times the feature map: z[half][n] of row lane / 4 + 8 half, columns
+/// 8 n + 2 (lane % 4) and the next.
 template <class G>
-__device__ inline void project(const std::byte* rows, const __half* map, float (&z)[G::kF / 2],
+__device__ inline void project(const std::byte* rows, const __half* map, float (&z)[2][G::kF / 8][2],
                                unsigned lane) {
   constexpr int kTiles = G::kF / 8;
   const unsigned from = swizzled_piece(lane % 16, lane / 16);
@@ -123,68 +126,59 @@ __device__ inline void project(const std::byte* rows, const __half* map, float (
     }
   }
 #pragma unroll
-  for (int i = 0; i < G::kF / 2; ++i) z[i] = sum[i / 4][i % 4];
+  for (int i = 0; i < G::kF / 2; ++i) z[i / 2 % 2][i / 4][i % 2] = sum[i / 4][i % 4];
 }
 
-/// phi of 16 rows from their z (which it changes), as bf16 pairs: `put(half, n, pair)` receives those of
-/// features 8 n + 2 (lane % 4) and the next, row lane / 4 + 8 half, multiplied by `factor(half, n)`; a half
-/// after the other, n of the softmax of z and n of the softmax of -z in turns.
-template <class G, class Factor, class Put>
-__device__ inline void features(float (&z)[G::kF / 2], float z_scale, const Factor& factor, const Put& put) {
-  constexpr int kTiles = G::kF / 8;  // of a product, 8 columns each
-  // exp needs its largest argument taken away only where fp32 would not hold it.
-  constexpr float kSafe = 60;
-  float most = 0;
-#pragma unroll
-  for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) most = fmaxf(most, fabsf(z[4 * n + e]));
-  const bool safe = !__any_sync(~0U, most * z_scale > kSafe);
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {  // row g, row g + 8
-    float high = 0, low = 0, up = 0, down = 0;
-    if (!safe) {
-      high = -INFINITY;
-      low = INFINITY;
-#pragma unroll
-      for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          high = fmaxf(high, z[4 * n + 2 * half + e]);
-          low = fminf(low, z[4 * n + 2 * half + e]);
-        }
-#pragma unroll
-      for (int step = 1; step < 4; step *= 2) {
-        high = fmaxf(high, __shfl_xor_sync(~0U, high, step));
-        low = fminf(low, __shfl_xor_sync(~0U, low, step));
-      }
-      high *= -z_scale;  // the scale is positive
-      low *= z_scale;
-    }
-    float down_z[kTiles][2];
+/// phi of a row from its z, as bf16 pairs: `put(n, pair)` receives those of features 8 n + 2 (lane % 4) and the
+/// next, multiplied by `factor(n)`; n of the softmax of z and n of the softmax of -z in turns. Four lanes share
+/// a row, with two of each 8 neighbouring features.
+template <int kTiles, class Factor, class Put>
+__device__ inline void features(const float (&z)[kTiles][2], float z_scale, const Factor& factor,
+                                const Put& put) {
+  // exp needs its largest argument taken away only where fp32 would not hold the sums of both softmaxes.
+  constexpr float kSafe = 1LL << 60;
+  float ups[kTiles][2], downs[kTiles][2], up = 0, down = 0;
+  const auto exponentials = [&](float high, float low) {
+    up = down = 0;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        float& x = z[4 * n + 2 * half + e];
-        down += down_z[n][e] = exp2_fast(fmaf(-z_scale, x, low));
-        up += x = exp2_fast(fmaf(z_scale, x, high));
+        const float x = z[n][e] * z_scale;
+        up += ups[n][e] = exp2_fast(x - high);
+        down += downs[n][e] = exp2_fast(low - x);
       }
 #pragma unroll
     for (int step = 1; step < 4; step *= 2) {
       up += __shfl_xor_sync(~0U, up, step);
       down += __shfl_xor_sync(~0U, down, step);
     }
-    // The definition's floor of 1e-12 is far below what bf16 sums resolve: left out.
-    up = reciprocal_fast(up);
-    down = reciprocal_fast(down);
+  };
+  exponentials(0, 0);
+  if (!__all_sync(~0U, up < kSafe && down < kSafe)) {
+    float high = -INFINITY, low = INFINITY;
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-      const float2 f_up = factor(half, n);
-      const float2 f_down = factor(half, kTiles + n);
-      put(half, n, pack_bf16(z[4 * n + 2 * half] * up * f_up.x, z[4 * n + 2 * half + 1] * up * f_up.y));
-      put(half, kTiles + n, pack_bf16(down_z[n][0] * down * f_down.x, down_z[n][1] * down * f_down.y));
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        high = fmaxf(high, z[n][e]);
+        low = fminf(low, z[n][e]);
+      }
+#pragma unroll
+    for (int step = 1; step < 4; step *= 2) {
+      high = fmaxf(high, __shfl_xor_sync(~0U, high, step));
+      low = fminf(low, __shfl_xor_sync(~0U, low, step));
     }
+    exponentials(high * z_scale, low * z_scale);  // the scale is positive
+  }
+  // The definition's floor of 1e-12 is far below what bf16 sums resolve: left out.
+  up = reciprocal_fast(up);
+  down = reciprocal_fast(down);
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    const float2 f_up = factor(n), f_down = factor(kTiles + n);
+    put(n, pack_bf16(ups[n][0] * up * f_up.x, ups[n][1] * up * f_up.y));
+    put(kTiles + n, pack_bf16(downs[n][0] * down * f_down.x, downs[n][1] * down * f_down.y));
   }
 }
 
@@ -201,7 +195,7 @@ struct RowTail {
 
 /// The gates of kFeatures neighbouring features in a window (kWhole: all) of the chunk (kFull: of 64 tokens,
 /// else maybe fewer) that begins at token `first` of a segment that ends at `end`. The lanes with the same
-/// lane % 4 share them, 8 tokens each, whose logits of feature f `logit(i, f)` gives. `put(i, inside,
+/// lane % 4 share them, 8 tokens each, whose logits of feature f, times log2(e), `logit(i, f)` gives. `put(i, inside,
 /// distances)` receives for each of them b - b_ref, and whether the token is in the window. `rows(f, factor,
 /// after)` is told in one of the lanes log2 of what S becomes S' by, and the new *tail.after; b_end goes to
 /// `at_end`. With kMiddle the reference row is the window's middle, and for a whole chunk `wide(1 or 2)` is
@@ -220,11 +214,12 @@ __device__ inline void gate_pass(int first, int end, Window window, unsigned lan
   for (int f = 0; f < kFeatures; ++f)
 #pragma unroll
     for (int i = 0; i < kGateTokens; ++i) {
-      float one = log2_gate(logit(i, f));
+      constexpr float kRoot = 1.0F / 16;
+      float one = log2_sigmoid(logit(i, f));
       if (!kFull && first + kChunk > end && first + group * kGateTokens + i >= end)
         one = 0;  // keeps the state as it is
-      sum[f][i] = i == 0 ? one : sum[f][i - 1] + one;
-      if (!kWhole && (i == 0 || window.from % kGateTokens == i)) to_end[f] = one;
+      sum[f][i] = i == 0 ? one * kRoot : fmaf(one, kRoot, sum[f][i - 1]);
+      if (!kWhole && (i == 0 || window.from % kGateTokens == i)) to_end[f] = one * kRoot;
     }
 #pragma unroll
   for (int f = 0; f < kFeatures; ++f) through[f] = sum[f][kGateTokens - 1];
@@ -267,7 +262,7 @@ __device__ inline void gate_pass(int first, int end, Window window, unsigned lan
                         (kFull || first + kChunk <= end || first + row < end);
     float distances[kFeatures];
 #pragma unroll
-    for (int f = 0; f < kFeatures; ++f) distances[f] = one_token ? 0 : before[f] + sum[f][i] - ref[f];
+    for (int f = 0; f < kFeatures; ++f) distances[f] = one_token ? 0 : sum[f][i] + (before[f] - ref[f]);
     put(i, inside, distances);
   }
   if (one_token ? group == window.from / kGateTokens : lane < 4)
@@ -282,23 +277,30 @@ __device__ inline void gate_pass(int first, int end, Window window, unsigned lan
 }
 
 /// Queues a kernel; with `overlapping` it may get ready while the one before it still runs. Clusters are of
-/// blocks that are neighbours in x.
+/// blocks that are neighbours in x; with `waiting` all blocks run side by side, or it is an error.
 template <class... Parameters, class... Arguments>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, int shared_bytes, bool overlapping,
-                   cudaStream_t stream, int cluster_blocks, Arguments... arguments) {
-  cudaLaunchAttribute attributes[2]{};
+                   cudaStream_t stream, int cluster_blocks, bool waiting, Arguments... arguments) {
+  cudaLaunchAttribute attributes[3]{};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim.x = static_cast<unsigned>(cluster_blocks);
   attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  unsigned count = 1;
+  if (overlapping) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (waiting) {
+    attributes[count].id = cudaLaunchAttributeCooperative;
+    attributes[count++].val.cooperative = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = static_cast<unsigned>(threads);
   config.dynamicSmemBytes = static_cast<std::size_t>(shared_bytes);
   config.stream = stream;
   config.attrs = attributes;
-  config.numAttrs = overlapping ? 2 : 1;
+  config.numAttrs = count;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every backend on the one list of cases: fixed within its bound of the reference, everything held to fixed
 // bit for bit, final state included. Backends that this build lacks show up as skipped, by name.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 
@@ -229,6 +230,17 @@ INSTANTIATE_TEST_SUITE_P(Cases, Rtl,
 // On a GPU: the fast form (bf16) and the plain one (fp32), whose bounds are relative L2 errors. The inputs
 // are bf16 numbers, so that what is seen is the kernels' own error: products of bf16 factors, each off by
 // 2^-9 at most, weighed against one another; and fp32's rounding over a state of thousands of tokens.
+/// The nearest bf16 numbers.
+UnitVectors rounded_to_bf16(UnitVectors x) {
+  for (auto* values : {&x.q, &x.k, &x.v, &x.gk})
+    for (float& value : *values) {
+      auto bits = std::bit_cast<std::uint32_t>(value);
+      bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+      value = std::bit_cast<float>(bits);
+    }
+  return x;
+}
+
 class Cuda : public testing::TestWithParam<std::tuple<bool, Case>> {
  protected:
   void SetUp() override {
@@ -240,19 +252,6 @@ class Cuda : public testing::TestWithParam<std::tuple<bool, Case>> {
 #else
     GTEST_SKIP() << "backend cuda is not in this build";
 #endif
-  }
-  /// The nearest bf16 numbers.
-  static void round_to_bf16(std::vector<float>& values) {
-    for (float& value : values) {
-      auto bits = std::bit_cast<std::uint32_t>(value);
-      bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-      value = std::bit_cast<float>(bits);
-    }
-  }
-  static UnitVectors make(const Case& c) {
-    UnitVectors x = conformance::make(c);
-    for (auto* values : {&x.q, &x.k, &x.v, &x.gk}) round_to_bf16(*values);
-    return x;
   }
   double bound() const {
     return plain_ ? 1e-5 : 3e-3;
@@ -267,7 +266,7 @@ class Cuda : public testing::TestWithParam<std::tuple<bool, Case>> {
   }
 
   bool plain_ = std::get<0>(GetParam());
-  UnitVectors x_ = make(std::get<1>(GetParam()));
+  UnitVectors x_ = rounded_to_bf16(conformance::make(std::get<1>(GetParam())));
   std::unique_ptr<Backend> backend_;
 };
 
@@ -371,6 +370,32 @@ INSTANTIATE_TEST_SUITE_P(
         if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
       return name;
     });
+
+// 513 to 1,024 tokens of this shape are one launch, fewer and more three: around those lengths, whole and in
+// pieces that change from one form to the other.
+TEST(Edges, CudaStaysWithinItsBoundWhereItsFormsMeet) {
+#ifdef LAWCAT_WITH_CUDA
+  if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
+  const auto fast = make_cuda_backend();
+  for (const int tokens : {512, 513, 1000, 1024, 1025})
+    for (const float scale : {1.0F, 12.0F}) {  // at 12 many chunks are done in windows
+      UnitVectors x = random_vectors({32, 8, 64, 32}, tokens, GateRegime::spiky, 19);
+      for (float& logit : x.gk) logit *= scale;
+      x = rounded_to_bf16(std::move(x));
+      const Outcome expected = run(*make_reference_backend(), x);
+      for (const std::vector<int>& cuts : std::vector<std::vector<int>>{{}, {4}, {130, 140, 900}, {1024}}) {
+        const Outcome got = run(*fast, x, cuts), again = run(*fast, x, cuts);
+        SCOPED_TRACE(fmt::format("{} tokens, gates x {}, {} cuts", tokens, scale, cuts.size()));
+        EXPECT_GE(sqnr_db(got.o, expected.o), 50.5);
+        EXPECT_GE(sqnr_db(got.state, expected.state), 50.5);
+        EXPECT_TRUE(same_bits(got.o, again.o));
+        EXPECT_TRUE(got.context == again.context);
+      }
+    }
+#else
+  GTEST_SKIP() << "backend cuda is not in this build";
+#endif
+}
 
 TEST(Edges, FixedCountsWhatItClips) {
   UnitVectors x = random_vectors({1, 1, 64, 32}, 20, GateRegime::plain, 1);
