@@ -9,8 +9,8 @@
 // The first and the third are one kernel; q and outputs are left out in the first.
 //
 // Where a segment is a chunk and a block has four heads (513 to 1,024 tokens of 32 heads), the three are one
-// launch, `joined`: all blocks run side by side and wait for one another twice, for the sums and for S',
-// which all of them scan together. So k' is made once, and q' while the others' sums are on their way.
+// cooperative launch, `joined`: all blocks run side by side and wait for one another twice, for the sums and
+// for S', which all of them scan together. So k' is made once, and q' while the others' S' is on its way.
 //
 // Those of D = 128 are in prefill128.cu; its states kernel may do a segment in pieces.
 //
@@ -42,26 +42,27 @@
 //   196  convolution in packed fp16, taps scaled per head. 10 us less predicted
 //   193  gates of the first chunk before waiting for the scan, the scan's loads at once. Within the spread
 //        here (191 to 196 from run to run); at T = 1,024 30.7 fell to 28.6, where 26.5 were predicted
+//   189  exponentials tested by their sums, not each argument; no series in the gates' logarithm; no bounds
+//        checks in whole chunks' gates. 171 predicted from 12 % fewer instructions; 192 to 198 before on the
+//        same GPUs: instructions a cycle fell with them. Sums by mma.sync besides gained nothing
 //
-// Few tokens, by a bench that was not kept: us at T = 256, 512 and 1,024, by graph replay. The three kernels
-// take 17.5, 18.4 and 27.7, cuDNN's attention 23.1 at 1,024; the first version was on another H100, where
-// these take 17.4, 18.4, 27.9 and 23.3.
-//   14.4  24.3  27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory.
-//   12
-//         at 512 and 17 at 1,024 predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB or
-//         8 of 16 of 200 kB: its groups of processors are no multiples. 512 were two launches of 32 clusters
-//         of 4, 1,024 the three kernels
-//   18.6  18.0  26.8  joined as it is, sums and S' by the L2 cache. 14, 14 and 19 predicted, 28 at 1,280 (two
-//         launches), which took 52. Where a block's threads are fewer than its part of the scan, they do it
-//         in rounds (one chunk: 17, 29 us), and all wait for the block with one more. Of 22.9 us in the
-//         kernel at 1,024, by clocks, 3.2 are the scan, of two rounds for normalisers alone, 2.8 the wait
-//         after it
-//   25.6  at 1,024: a scan asks for 4 chunks' sums at once, not 8, and fewer registers are spilled. 22.0 at
-//         576 for 23.0 by the three kernels, but 18.7 at 512: kept from 513 tokens on, four heads a block
-//         the scan in one round, by quads of a state and pairs of normalisers, before q' instead of after it,
-//         so that those are made while the last block scans: 22.5 at 1,024 predicted
-// What is left: 2.2 of 4 instructions a cycle with 4 warps a scheduler, half of them in the features; and
-// below 4,096 tokens some 20 us that do not grow with T: three launches, their first loads and the scan.
+// Few tokens, by a bench that was not kept: us at T = 1,024, where the three kernels took 27.7 and cuDNN's
+// attention takes 23.1; the same on several H100s within 2 %.
+//   27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory. 17
+//         predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB: its groups of processors
+//         are no multiples of 8. Above 256 tokens (14.4 us) it was two launches
+//   26.8  sums and S' by the L2 cache, scanned by all blocks between two waits for the whole grid. 19
+//         predicted. Of 22.9 us in the kernel, by clocks, 3.2 are the scan, of two rounds, and 2.8 the wait
+//         behind it
+//   25.6  the scan asks for 4 chunks' sums at once, not 8: fewer spilled registers
+//   24.1  the scan in one round and before q'. 22.5 predicted; by clocks the scan still took 3.5
+//   23.6  the cheaper exponentials and gates of above
+//   21.2  the scan asks for all chunks' sums at once, their gates by way of shared memory; chunks that need
+//         windows are done in a second pass, which leaves it the registers. 21.6 predicted. 18.5 at 576
+// From 1,025 tokens on, two chunks a block, it is three kernels again (34 us at 1,280, where cuDNN
+// takes 29.4; even near 1,420). A joined form of two chunks would have to keep q' and scores of both.
+//
+// What is left: 2.0 of 4 instructions a cycle with 4 warps a scheduler, no stall of which stands out (ncu).
 #include <cooperative_groups.h>
 
 #include <algorithm>
@@ -197,7 +198,8 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
         kLog2E * (x.gate_bias ? x.gate_bias[kv * G::kK + (warp * kPasses + pass) * 4 + lane % 4] : 0.0F);
   // The factors of a window (kWhole: all) of the chunk that begins at token `first`; kFull and kMiddle as in
   // gate_pass.
-  const auto make_factors = [&]<bool kWhole, bool kFull, bool kMiddle = kOutputs>(int first, int buffer, Window window) {
+  const auto make_factors = [&]<bool kWhole, bool kFull, bool kMiddle = kOutputs>(int first, int buffer,
+                                                                                  Window window) {
     const std::byte* const logits = shared.logits + lane / 4 * G::kLogitsOf8;
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
@@ -207,8 +209,8 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
           first, end, window, lane, {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
           [&](int i, int) {
             return fmaf(
-                __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(logits + i * 128 + feature * 2)), kLog2E,
-                bias[pass]);
+                __bfloat162float(*reinterpret_cast<const __nv_bfloat16*>(logits + i * 128 + feature * 2)),
+                kLog2E, bias[pass]);
           },
           [&](int i, bool inside, const float(&distance)[1]) {
             const unsigned to = lane / 4 * G::kFactorsOf8 + i * G::kWide + feature;
@@ -285,7 +287,8 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
   // that have the same place, a thread scans some. Other blocks' results are in the L2 cache.
   constexpr int kStateQuads = G::kK * G::kD / 4, kQuads = kStateQuads + G::kK / 2;  // of a head
   const auto quads_of_warp = [&](auto* quads) {
-    return quads + (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * kQuads + block * 256 + lane;
+    return quads + (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * kQuads + block * 256 +
+           lane;
   };
   const auto norm_quad = [&](auto* quads) {  // of the lanes with t = 0
     return quads_of_warp(quads) + kStateQuads - block * (256 - 8) - (lane - g);
@@ -526,7 +529,8 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
         for (int n = 0; n < 8; ++n) prime[n] = __ldcg(primes + 32 * n);
         const uint2 norm = t == 0 ? __ldcg(norm_quad(x.primes)) : uint2{};
         if (window != kChunk) {
-          const std::size_t rows = (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * G::kK + row_0;
+          const std::size_t rows =
+              (static_cast<std::size_t>(segment) * x.heads + head_0 + local) * G::kK + row_0;
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             float* const row = x.starts + (rows + 8 * half) * G::kD + 2 * t;
@@ -550,8 +554,8 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
         publish_to_products();
         barrier(1 + local, 4 * 32);
       }
-      // Half of the columns after the other where registers are short; the normaliser with the first, so that a
-      // part can be divided and rounded at once.
+      // Half of the columns after the other where registers are short; the normaliser with the first, so that
+      // a part can be divided and rounded at once.
       constexpr int kParts = kJoined ? 1 : 2;
       float o_norm[4], inverse[2] = {};
 #pragma unroll
@@ -816,7 +820,8 @@ Workspace workspace_of(const UnitShape& s, int starts) {
   at.to_refs = at.tails + to_16_bytes(2 * std::size_t{kHalo} * s.heads * s.head_dim * sizeof(float));
   at.sums = at.primes = at.size = at.to_refs + gates;
   if (s.head_dim == 64) {  // by quads, with the normaliser's
-    const std::size_t quads = std::min<std::size_t>(count, kMostJoinedChunks) * rows * (s.head_dim / 2 + 1) / 2;
+    const std::size_t quads =
+        std::min<std::size_t>(count, kMostJoinedChunks) * rows * (s.head_dim / 2 + 1) / 2;
     at.primes = at.sums + quads * sizeof(float4);
     at.size = at.primes + quads * sizeof(uint2);
   }

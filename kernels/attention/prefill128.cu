@@ -15,16 +15,26 @@
 // o^T = S'^T q'^T + v^T w^T (w the masked scores), and S' needs no place in shared memory.
 //
 // Ladder, Mistral-7B's shape at T = 16,384 on an H100, all three kernels, by graph replay, by
-// `lawcat-sim gpu --shape mistral-7b --tokens 16384`. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400
-// us were aimed at.
+// `lawcat-sim gpu --shape mistral-7b --tokens 16384`; from 470 on by a bench that was not kept, where the
+// version before took 487 to 523 on several H100s. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400 us
+// were aimed at.
 //   us    version
 //   1187  roles in a pipeline, feature map by mma.sync
 //    553  feature map by wgmma; gates shared by the two heads of a cluster, stored into each other's memory
 //         asynchronously; two warpgroups make keys in the states kernel
 //    485  gates of two features at once, q' and k' stored by halves
-// What was left by ncu just before the last figure: states 148, scan 38, outputs 336 us at 1.8 instructions a
-// cycle, 18 % of whose stalls are misses of the instruction cache: q and k have a copy each of the feature
-// code.
+//    470  the scan writes only the states that are read (38 to 19 us); loops rolled, since 1.7 of 8.8 cycles
+//         between two instructions of a warp were misses of the instruction cache (0.3 now, and yet the
+//         outputs kernel only fell from 331 to 324 us)
+//    457  outputs are stored by whole rows of 64 columns, not by a warp's 16. 18 us less predicted
+// What is left: states 148, scan 19, outputs 306 us. The outputs kernel is bound by the data pipe of loads
+// and stores, at 70 % of its peak by ncu before the last version, which predicted that version's gain: of
+// 6,700 wavefronts for a chunk of a head 770 were the outputs' and the logits' accesses of 32 bytes a row.
+// Tried and not kept: scores and normalisers by the gates' warpgroup, a step behind (469 for 471; 80 us less
+// predicted from the products' warpgroup being the one that never waits); besides, the convolution in place,
+// by registers to the feature map, before a stage is free (500); gates of four features at once (540:
+// prefetched logits are spilled); logits 8 bytes a lane (525: waits for them); 224 registers for products and
+// 96 for the others (535); sums of exponentials by mma.sync with these (540).
 #include "kernels/attention/prefill_parts.cuh"
 
 namespace lawcat::cuda {
@@ -106,10 +116,6 @@ struct Step {
 template <bool kOutputs, int kBlocks>
 struct Segment {
   static constexpr int kGateWarps = 4;
-  // Of a warp at a barrier: every lane arrives. One for all of them after __syncwarp would do, and does where
-  // stores in the other block count for the barrier too; but compute-sanitizer's racecheck does not see
-  // through it.
-  static constexpr int kArrivals = kBlocks == 1 ? 32 : 1;
   // The states kernel has no queries: their warpgroup makes every other step's keys.
   static constexpr int kKeyGroups = kOutputs ? 1 : 2;
 
@@ -129,12 +135,10 @@ struct Segment {
   /// The warp's stores are done for those who wait; the other block's warp stores as much here as this one
   /// has stored there, `bytes`.
   __device__ void arrive_after_stores(std::uint64_t* barrier, unsigned bytes, unsigned lane) const {
-    if constexpr (kBlocks == 1) {
+    if (kBlocks > 1 && lane == 0)
+      split_barrier_arrive(barrier, bytes);
+    else
       split_barrier_arrive(barrier);
-    } else {
-      __syncwarp();
-      if (lane == 0) split_barrier_arrive(barrier, bytes);
-    }
   }
 
   __device__ void gates(unsigned gate_warp) {
@@ -331,15 +335,9 @@ struct Segment {
         publish_to_products();
       }
       split_barrier_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage]);
-      if constexpr (kBlocks == 1) {
-        split_barrier_arrive(&shared.distances_free[stage]);
-      } else {
-        __syncwarp();
-        if (lane == 0) {
-          split_barrier_arrive(&shared.distances_free[stage]);
-          split_barrier_arrive_in_peer(shared_address(&shared.distances_free[stage]) + peer_offset);
-        }
-      }
+      split_barrier_arrive(&shared.distances_free[stage]);
+      if constexpr (kBlocks > 1)
+        split_barrier_arrive_in_peer(shared_address(&shared.distances_free[stage]) + peer_offset);
     }
   }
 
@@ -514,8 +512,8 @@ struct Segment {
             products_commit();
             products_wait<1>();
           }
-          // The warp's 16 columns of the outputs, turned.
-          __syncwarp();
+          // 64 columns of the outputs, turned; rows are stored whole.
+          if (c > 0) barrier(kProductsBarrier, kGroup);  // the first 64 are stored
           const unsigned to = swizzled_piece(lane / 16 * 8 + lane % 8, warp * 2 + lane / 8 % 2);
 #pragma unroll
           for (int n = 0; n < 8; n += 2) {
@@ -529,17 +527,16 @@ struct Segment {
             }
             store_matrices_transposed(out, shared.out.bytes + n * 1024 + to);
           }
-          __syncwarp();
-          const int row = static_cast<int>(lane / 2);
-          __nv_bfloat16* at =
-              x.o + (step.first + row) * x.o_stride + head * G::kD + c * 64 + warp * 16 + lane % 2 * 8;
-          const std::byte* const piece = shared.out.bytes + swizzled_piece(lane / 2, warp * 2 + lane % 2);
+          barrier(kProductsBarrier, kGroup);
+          const int row = static_cast<int>(warp * 16 + lane / 8);
+          __nv_bfloat16* at = x.o + (step.first + row) * x.o_stride + head * G::kD + c * 64 + lane % 8 * 8;
           const bool whole = step.size == kChunk && step.first + kChunk <= end;
 #pragma unroll
-          for (int i = 0; i < kChunk; i += 16, at += 16 * x.o_stride)
+          for (int i = 0; i < 16; i += 4, at += 4 * x.o_stride)
             if (whole ||
                 (row + i >= step.from && row + i < step.from + step.size && step.first + row + i < end))
-              *reinterpret_cast<uint4*>(at) = *reinterpret_cast<const uint4*>(piece + i * 128);
+              *reinterpret_cast<uint4*>(at) = *reinterpret_cast<const uint4*>(
+                  shared.out.bytes + swizzled_piece(warp * 16 + lane / 8 + i, lane % 8));
         }
       } else {
         products_begin();
@@ -605,12 +602,12 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
   constexpr unsigned kOnes = sizeof(shared.norm_state) / 4;  // ones comes after norm_state
   for (unsigned i = thread; i < kOnes + sizeof(shared.ones) / 4; i += kThreads)
     reinterpret_cast<std::uint32_t*>(shared.norm_state)[i] = i >= kOnes && i < kOnes + 32 ? 0x3f803f80U : 0;
-  constexpr int kGateArrivals = Work::kGateWarps * Work::kArrivals;
+  constexpr int kGateArrivals = Work::kGateWarps * 32;
   if (thread < kRecords) split_barrier_set(&shared.record_full[thread], kGateArrivals);
   if (thread == 0) split_barrier_set(&shared.spans_full, kGateArrivals);
   if (thread < kStages) {
     split_barrier_set(&shared.distances_full[thread], kGateArrivals);
-    split_barrier_set(&shared.distances_free[thread], (kOutputs ? 8 : 4) * kBlocks * Work::kArrivals);
+    split_barrier_set(&shared.distances_free[thread], (kOutputs ? 2 : 1) * kGroup * kBlocks);
     split_barrier_set(&shared.queries_full[thread], kGroup);
     split_barrier_set(&shared.keys_full[thread], kGroup);
     split_barrier_set(&shared.features_free[thread], kGroup);

@@ -129,9 +129,9 @@ __device__ inline void project(const std::byte* rows, const __half* map, float (
   for (int i = 0; i < G::kF / 2; ++i) z[i / 2 % 2][i / 4][i % 2] = sum[i / 4][i % 4];
 }
 
-/// phi of a row from its z, as bf16 pairs: `put(n, pair)` receives those of features 8 n + 2 (lane % 4) and the
-/// next, multiplied by `factor(n)`; n of the softmax of z and n of the softmax of -z in turns. Four lanes share
-/// a row, with two of each 8 neighbouring features.
+/// phi of a row from its z, as bf16 pairs: `put(n, pair)` receives those of features 8 n + 2 (lane % 4) and
+/// the next, multiplied by `factor(n)`; n of the softmax of z and n of the softmax of -z in turns. Four lanes
+/// share a row, with two of each 8 neighbouring features.
 template <int kTiles, class Factor, class Put>
 __device__ inline void features(const float (&z)[kTiles][2], float z_scale, const Factor& factor,
                                 const Put& put) {
@@ -195,11 +195,12 @@ struct RowTail {
 
 /// The gates of kFeatures neighbouring features in a window (kWhole: all) of the chunk (kFull: of 64 tokens,
 /// else maybe fewer) that begins at token `first` of a segment that ends at `end`. The lanes with the same
-/// lane % 4 share them, 8 tokens each, whose logits of feature f, times log2(e), `logit(i, f)` gives. `put(i, inside,
-/// distances)` receives for each of them b - b_ref, and whether the token is in the window. `rows(f, factor,
-/// after)` is told in one of the lanes log2 of what S becomes S' by, and the new *tail.after; b_end goes to
-/// `at_end`. With kMiddle the reference row is the window's middle, and for a whole chunk `wide(1 or 2)` is
-/// called by warps that find it to need windows of 16 tokens or of one; without, it is the chunk's end.
+/// lane % 4 share them, 8 tokens each, whose logits of feature f, times log2(e), `logit(i, f)` gives. `put(i,
+/// inside, distances)` receives for each of them b - b_ref, and whether the token is in the window. `rows(f,
+/// factor, after)` is told in one of the lanes log2 of what S becomes S' by, and the new *tail.after; b_end
+/// goes to `at_end`. With kMiddle the reference row is the window's middle, and for a whole chunk `wide(1 or
+/// 2)` is called by warps that find it to need windows of 16 tokens or of one; without, it is the chunk's
+/// end.
 template <int kFeatures, bool kWhole, bool kFull, bool kMiddle, class Logit, class Put, class Wide,
           class Rows>
 __device__ inline void gate_pass(int first, int end, Window window, unsigned lane, RowTail tail,
