@@ -42,12 +42,12 @@
 //   196  convolution in packed fp16, taps scaled per head. 10 us less predicted
 //   193  gates of the first chunk before waiting for the scan, the scan's loads at once. Within the spread
 //        here (191 to 196 from run to run); at T = 1,024 30.7 fell to 28.6, where 26.5 were predicted
-//   189  exponentials tested by their sums, not each argument; no series in the gates' logarithm; no bounds
+//   186  exponentials tested by their sums, not each argument; no series in the gates' logarithm; no bounds
 //        checks in whole chunks' gates. 171 predicted from 12 % fewer instructions; 192 to 198 before on the
 //        same GPUs: instructions a cycle fell with them. Sums by mma.sync besides gained nothing
 //
-// Few tokens, by a bench that was not kept: us at T = 1,024, where the three kernels took 27.7 and cuDNN's
-// attention takes 23.1; the same on several H100s within 2 %.
+// Few tokens, us at T = 1,024, where the three kernels took 27.7 and cuDNN's attention takes 22.7 to 23.2; by
+// a bench that was not kept, but the last figure, which was 21.2 to 21.8 by it.
 //   27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory. 17
 //         predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB: its groups of processors
 //         are no multiples of 8. Above 256 tokens (14.4 us) it was two launches
@@ -57,7 +57,7 @@
 //   25.6  the scan asks for 4 chunks' sums at once, not 8: fewer spilled registers
 //   24.1  the scan in one round and before q'. 22.5 predicted; by clocks the scan still took 3.5
 //   23.6  the cheaper exponentials and gates of above
-//   21.2  the scan asks for all chunks' sums at once, their gates by way of shared memory; chunks that need
+//   20.6  the scan asks for all chunks' sums at once, their gates by way of shared memory; chunks that need
 //         windows are done in a second pass, which leaves it the registers. 21.6 predicted. 18.5 at 576
 // From 1,025 tokens on, two chunks a block, it is three kernels again (34 us at 1,280, where cuDNN
 // takes 29.4; even near 1,420). A joined form of two chunks would have to keep q' and scores of both.
