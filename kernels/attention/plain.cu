@@ -2,6 +2,9 @@
 // The unit in fp32, one token after another as the formulas stand (backend/reference.h on the GPU): prefill
 // and decode in one kernel, a block per head and sequence, the head's state in shared memory. Not a fast
 // form: the others are held to it, and it takes every shape.
+//
+// One version, for correctness and never a baseline: 16,384 tokens of Mistral-7B's shape take 151 ms on an
+// H100 (ncu), where the bf16 form takes 0.46.
 #include "kernels/attention/forms.h"
 #include "kernels/attention/layout.h"
 

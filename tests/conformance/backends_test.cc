@@ -371,21 +371,23 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// 513 to 1,024 tokens of this shape are one launch, fewer and more three: around those lengths, whole and in
-// pieces that change from one form to the other.
+// 513 to 1,024 tokens of 32 heads are one launch, and 257 to 512 of 64 heads, fewer and more three: around
+// those lengths, whole and in pieces that change from one form to the other.
 TEST(Edges, CudaStaysWithinItsBoundWhereItsFormsMeet) {
 #ifdef LAWCAT_WITH_CUDA
   if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
   const auto fast = make_cuda_backend();
-  for (const int tokens : {512, 513, 1000, 1024, 1025})
+  for (const auto& [heads, tokens] : std::vector<std::pair<int, int>>{
+           {32, 512}, {32, 513}, {32, 1000}, {32, 1024}, {32, 1025}, {64, 256}, {64, 300}, {64, 512}})
     for (const float scale : {1.0F, 12.0F}) {  // at 12 many chunks are done in windows
-      UnitVectors x = random_vectors({32, 8, 64, 32}, tokens, GateRegime::spiky, 19);
+      UnitVectors x = random_vectors({heads, 8, 64, 32}, tokens, GateRegime::spiky, 19);
       for (float& logit : x.gk) logit *= scale;
       x = rounded_to_bf16(std::move(x));
       const Outcome expected = run(*make_reference_backend(), x);
       for (const std::vector<int>& cuts : std::vector<std::vector<int>>{{}, {4}, {130, 140, 900}, {1024}}) {
         const Outcome got = run(*fast, x, cuts), again = run(*fast, x, cuts);
-        SCOPED_TRACE(fmt::format("{} tokens, gates x {}, {} cuts", tokens, scale, cuts.size()));
+        SCOPED_TRACE(
+            fmt::format("{} heads, {} tokens, gates x {}, {} cuts", heads, tokens, scale, cuts.size()));
         EXPECT_GE(sqnr_db(got.o, expected.o), 50.5);
         EXPECT_GE(sqnr_db(got.state, expected.state), 50.5);
         EXPECT_TRUE(same_bits(got.o, again.o));
