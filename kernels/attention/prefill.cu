@@ -59,8 +59,9 @@
 //   23.6  the cheaper exponentials and gates of above
 //   20.6  the scan asks for all chunks' sums at once, their gates by way of shared memory; chunks that need
 //         windows are done in a second pass, which leaves it the registers. 21.6 predicted. 18.5 at 576
-// From 1,025 tokens on, two chunks a block, it is three kernels again (34 us at 1,280, where cuDNN
-// takes 29.4; even near 1,420). A joined form of two chunks would have to keep q' and scores of both.
+// From 1,025 tokens on, two chunks a block, it is three kernels again (34 us at 1,280, where cuDNN takes
+// 29.1; even near 1,420; blocks of two heads and three chunks take 32 from 1,088 to 1,408, not kept). A
+// joined form of two chunks would have to keep q' and scores of both.
 //
 // What is left: 2.0 of 4 instructions a cycle with 4 warps a scheduler, no stall of which stands out (ncu).
 #include <cooperative_groups.h>
