@@ -59,9 +59,9 @@
 //   23.6  the cheaper exponentials and gates of above
 //   20.6  the scan asks for all chunks' sums at once, their gates by way of shared memory; chunks that need
 //         windows are done in a second pass, which leaves it the registers. 21.6 predicted. 18.5 at 576
-// From 1,025 tokens on, two chunks a block, it is three kernels again (34 us at 1,280, where cuDNN takes
-// 29.1; even near 1,420; blocks of two heads and three chunks take 32 from 1,088 to 1,408, not kept). A
-// joined form of two chunks would have to keep q' and scores of both.
+// From 1,025 tokens on it is three kernels again: 34.4 at 1,280 with two chunks of four heads a block, 32.4
+// with three of two, where cuDNN takes 29.1. A joined form of two chunks would have to keep q' and scores of
+// both.
 //
 // What is left: 2.0 of 4 instructions a cycle with 4 warps a scheduler, no stall of which stands out (ncu).
 #include <cooperative_groups.h>
@@ -782,9 +782,15 @@ Plan plan_for(const UnitShape& s, int tokens) {
   // Too few blocks of many heads for the GPU: more blocks of fewer.
   while (plan.heads_per_block > 1 && 2 * chunks * (s.heads / plan.heads_per_block) <= multiprocessors())
     plan.heads_per_block /= 2;
-  plan.blocks = s.heads / plan.heads_per_block;
   const int most = std::min(most_segments(s), chunks);
-  const int per_segment = (chunks + most - 1) / most;
+  int per_segment = (chunks + most - 1) / most;
+  // Three chunks of two heads take less than two of four, where there is room for their blocks.
+  if (plan.heads_per_block == 4 && per_segment == 2 &&
+      (chunks + 2) / 3 * (s.heads / 2) <= multiprocessors()) {
+    plan.heads_per_block = 2;
+    per_segment = 3;
+  }
+  plan.blocks = s.heads / plan.heads_per_block;
   plan.segments = (chunks + per_segment - 1) / per_segment;
   plan.segment_tokens = per_segment * kChunk;
   plan.pieces = 1;
