@@ -197,26 +197,16 @@ cudaError_t bf16_decode(const UnitShape& shape, const void* weights, void* state
                         const Tensors& tensors, int tokens, int sequences, cudaStream_t stream) {
   const WeightLayout weight = weight_layout(shape);
   const auto* const w = static_cast<const std::byte*>(weights);
-  const DecodeArguments x{.taps = reinterpret_cast<const float*>(w + weight.taps),
-                          .z_scale = reinterpret_cast<const float*>(w + weight.z_scale),
-                          .gate_bias = tensors.gate_bias,
-                          .map = reinterpret_cast<const __half*>(w + weight.scaled_map),
-                          .q = static_cast<const __nv_bfloat16*>(tensors.q),
-                          .k = static_cast<const __nv_bfloat16*>(tensors.k),
-                          .v = static_cast<const __nv_bfloat16*>(tensors.v),
-                          .gk = static_cast<const __nv_bfloat16*>(tensors.gk),
-                          .o = static_cast<__nv_bfloat16*>(tensors.o),
-                          .q_stride = tensors.q_stride,
-                          .k_stride = tensors.k_stride,
-                          .v_stride = tensors.v_stride,
-                          .gk_stride = tensors.gk_stride,
-                          .o_stride = tensors.o_stride,
-                          .state = static_cast<std::byte*>(state),
-                          .state_stride = state_stride,
-                          .at = state_layout(shape),
-                          .heads = shape.heads,
-                          .kv_heads = shape.kv_heads,
-                          .tokens = tokens};
+  DecodeArguments x{.taps = reinterpret_cast<const float*>(w + weight.taps),
+                    .z_scale = reinterpret_cast<const float*>(w + weight.z_scale),
+                    .map = reinterpret_cast<const __half*>(w + weight.scaled_map),
+                    .state = static_cast<std::byte*>(state),
+                    .state_stride = state_stride,
+                    .at = state_layout(shape),
+                    .heads = shape.heads,
+                    .kv_heads = shape.kv_heads,
+                    .tokens = tokens};
+  take_tensors(x, tensors);
   const dim3 grid(shape.heads, sequences);
   if (shape.head_dim == 64)
     decode_kernel<64><<<grid, 128, 0, stream>>>(x);

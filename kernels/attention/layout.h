@@ -39,4 +39,20 @@ inline WeightLayout weight_layout(const UnitShape& s) {
   return at;
 }
 
+/// Of a kernel's arguments what they have of a call's tensors, as elements of the kernel's type.
+template <class Arguments>
+void take_tensors(Arguments& x, const Tensors& tensors) {
+  x.q = static_cast<decltype(x.q)>(tensors.q);
+  x.k = static_cast<decltype(x.k)>(tensors.k);
+  x.v = static_cast<decltype(x.v)>(tensors.v);
+  x.gk = static_cast<decltype(x.gk)>(tensors.gk);
+  x.o = static_cast<decltype(x.o)>(tensors.o);
+  x.q_stride = tensors.q_stride;
+  x.k_stride = tensors.k_stride;
+  x.v_stride = tensors.v_stride;
+  x.gk_stride = tensors.gk_stride;
+  x.o_stride = tensors.o_stride;
+  x.gate_bias = tensors.gate_bias;
+}
+
 }  // namespace lawcat::cuda

@@ -153,34 +153,24 @@ cudaError_t fp32_run(const UnitShape& shape, const void* weights, void* state, s
                      const Tensors& tensors, int tokens, int sequences, cudaStream_t stream) {
   const WeightLayout at = weight_layout(shape);
   const auto* const bytes = static_cast<const std::byte*>(weights);
-  const PlainArguments arguments{.taps = reinterpret_cast<const float*>(bytes + at.taps),
-                                 .map = reinterpret_cast<const float*>(bytes + at.map),
-                                 .gate_bias = tensors.gate_bias,
-                                 .q = static_cast<const float*>(tensors.q),
-                                 .k = static_cast<const float*>(tensors.k),
-                                 .v = static_cast<const float*>(tensors.v),
-                                 .gk = static_cast<const float*>(tensors.gk),
-                                 .o = static_cast<float*>(tensors.o),
-                                 .q_stride = tensors.q_stride,
-                                 .k_stride = tensors.k_stride,
-                                 .v_stride = tensors.v_stride,
-                                 .gk_stride = tensors.gk_stride,
-                                 .o_stride = tensors.o_stride,
-                                 .state = static_cast<std::byte*>(state),
-                                 .state_stride = state_stride,
-                                 .at = state_layout(shape),
-                                 .heads = shape.heads,
-                                 .kv_heads = shape.kv_heads,
-                                 .head_dim = shape.head_dim,
-                                 .feature_dim = shape.feature_dim,
-                                 .tokens = tokens};
+  PlainArguments x{.taps = reinterpret_cast<const float*>(bytes + at.taps),
+                   .map = reinterpret_cast<const float*>(bytes + at.map),
+                   .state = static_cast<std::byte*>(state),
+                   .state_stride = state_stride,
+                   .at = state_layout(shape),
+                   .heads = shape.heads,
+                   .kv_heads = shape.kv_heads,
+                   .head_dim = shape.head_dim,
+                   .feature_dim = shape.feature_dim,
+                   .tokens = tokens};
+  take_tensors(x, tensors);
   const int shared =
       static_cast<int>(shape.key_features() * (shape.head_dim + 1) * sizeof(float) + sizeof(Scratch));
   if (const cudaError_t error =
           cudaFuncSetAttribute(plain_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
       error != cudaSuccess)
     return error;
-  plain_kernel<<<dim3(shape.heads, sequences), kThreads, shared, stream>>>(arguments);
+  plain_kernel<<<dim3(shape.heads, sequences), kThreads, shared, stream>>>(x);
   return cudaGetLastError();
 }
 

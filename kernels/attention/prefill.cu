@@ -897,17 +897,6 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .map = reinterpret_cast<const __half*>(w + weight.scaled_map),
                      .z_scale = reinterpret_cast<const float*>(w + weight.z_scale),
                      .tap_scale = reinterpret_cast<const float*>(w + weight.tap_scale),
-                     .gate_bias = tensors.gate_bias,
-                     .q = static_cast<const __nv_bfloat16*>(tensors.q),
-                     .k = static_cast<const __nv_bfloat16*>(tensors.k),
-                     .v = static_cast<const __nv_bfloat16*>(tensors.v),
-                     .gk = static_cast<const __nv_bfloat16*>(tensors.gk),
-                     .o = static_cast<__nv_bfloat16*>(tensors.o),
-                     .q_stride = tensors.q_stride,
-                     .k_stride = tensors.k_stride,
-                     .v_stride = tensors.v_stride,
-                     .gk_stride = tensors.gk_stride,
-                     .o_stride = tensors.o_stride,
                      .q_tail = reinterpret_cast<float*>(own + at.q_tail),
                      .k_tail = reinterpret_cast<float*>(own + at.k_tail),
                      .starts = reinterpret_cast<float*>(scratch),
@@ -924,6 +913,7 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .segments = plan.segments,
                      .segment_tokens = plan.segment_tokens,
                      .pieces = plan.pieces};
+  take_tensors(x, tensors);
   if (plan.joined) {
     const cudaError_t error = launch_joined(x, plan, stream);
     if (error != cudaErrorCooperativeLaunchTooLarge) return error;
