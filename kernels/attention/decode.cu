@@ -199,14 +199,9 @@ cudaError_t bf16_decode(const UnitShape& shape, const void* weights, void* state
   const auto* const w = static_cast<const std::byte*>(weights);
   DecodeArguments x{.taps = reinterpret_cast<const float*>(w + weight.taps),
                     .z_scale = reinterpret_cast<const float*>(w + weight.z_scale),
-                    .map = reinterpret_cast<const __half*>(w + weight.scaled_map),
-                    .state = static_cast<std::byte*>(state),
-                    .state_stride = state_stride,
-                    .at = state_layout(shape),
-                    .heads = shape.heads,
-                    .kv_heads = shape.kv_heads,
-                    .tokens = tokens};
+                    .map = reinterpret_cast<const __half*>(w + weight.scaled_map)};
   take_tensors(x, tensors);
+  take_sequences(x, shape, state, state_stride, tokens);
   const dim3 grid(shape.heads, sequences);
   if (shape.head_dim == 64)
     decode_kernel<64><<<grid, 128, 0, stream>>>(x);

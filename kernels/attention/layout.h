@@ -55,4 +55,15 @@ void take_tensors(Arguments& x, const Tensors& tensors) {
   x.gate_bias = tensors.gate_bias;
 }
 
+/// Likewise of the sequences: where their states lie, one `stride` bytes after the other, and what they are.
+template <class Arguments>
+void take_sequences(Arguments& x, const UnitShape& shape, void* state, std::size_t stride, int tokens) {
+  x.state = static_cast<std::byte*>(state);
+  x.state_stride = stride;
+  x.at = state_layout(shape);
+  x.heads = shape.heads;
+  x.kv_heads = shape.kv_heads;
+  x.tokens = tokens;
+}
+
 }  // namespace lawcat::cuda

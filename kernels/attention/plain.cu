@@ -4,7 +4,7 @@
 // form: the others are held to it, and it takes every shape.
 //
 // One version, for correctness and never a baseline: 16,384 tokens of Mistral-7B's shape take 151 ms on an
-// H100 (ncu), where the bf16 form takes 0.46.
+// H100 (ncu, a bench that was not kept), where the bf16 form takes 0.46.
 #include "kernels/attention/forms.h"
 #include "kernels/attention/layout.h"
 
@@ -155,15 +155,10 @@ cudaError_t fp32_run(const UnitShape& shape, const void* weights, void* state, s
   const auto* const bytes = static_cast<const std::byte*>(weights);
   PlainArguments x{.taps = reinterpret_cast<const float*>(bytes + at.taps),
                    .map = reinterpret_cast<const float*>(bytes + at.map),
-                   .state = static_cast<std::byte*>(state),
-                   .state_stride = state_stride,
-                   .at = state_layout(shape),
-                   .heads = shape.heads,
-                   .kv_heads = shape.kv_heads,
                    .head_dim = shape.head_dim,
-                   .feature_dim = shape.feature_dim,
-                   .tokens = tokens};
+                   .feature_dim = shape.feature_dim};
   take_tensors(x, tensors);
+  take_sequences(x, shape, state, state_stride, tokens);
   const int shared =
       static_cast<int>(shape.key_features() * (shape.head_dim + 1) * sizeof(float) + sizeof(Scratch));
   if (const cudaError_t error =

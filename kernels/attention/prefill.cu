@@ -392,9 +392,6 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
 
     // ---- features: the warp's 16 tokens of its head
     const unsigned factors = block * 2 * G::kFactorsOf8 + g * G::kWide + 2 * t;  // of the thread's first row
-    const auto factor_of = [&](const float* from) {
-      return [from](int n) { return *reinterpret_cast<const float2*>(from + 8 * n); };
-    };
     // phi of the warp's 16 convolved rows as the left operand of products over the features, 16 each.
     const auto features_to = [&](std::uint32_t(&to)[4][4], const std::byte* rows, float scale,
                                  const float* factor) {
@@ -402,8 +399,10 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
       project<G>(rows, &shared.map[local][0][0], z, lane);
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        features(z[half], scale, factor_of(factor + half * G::kFactorsOf8),
-                 [&](int n, std::uint32_t pair) { to[n / 2][n % 2 * 2 + half] = pair; });
+        features(
+            z[half], scale,
+            [&](int n) { return *reinterpret_cast<const float2*>(factor + half * G::kFactorsOf8 + 8 * n); },
+            [&](int n, std::uint32_t pair) { to[n / 2][n % 2 * 2 + half] = pair; });
     };
     convolve<G::kD>(&shared.k[buffer][block * 16][0], &shared.taps[1][local][0][0],
                     block_rows(shared.keys[local]), lane);
@@ -435,7 +434,7 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
     }
     copy_commit();
     // ---- S'
-    const auto scale_state = [&] {
+    if constexpr (!kJoined) {
       const float factor[2] = {exp2_fast(shared.row_factor[row_0]), exp2_fast(shared.row_factor[row_0 + 8])};
 #pragma unroll
       for (int n = 0; n < 8; ++n)
@@ -453,8 +452,7 @@ __device__ inline bool segment_work(const PrefillArguments& x) {
           *reinterpret_cast<__nv_bfloat16*>(shared.norm_state[local].bytes + 2 * (row_0 + 8 * half)) =
               __float2bfloat16_rn(s_norm[2 * half]);
       }
-    };
-    if constexpr (!kJoined) scale_state();
+    }
     publish_to_products();
     if (load_next) {
       copy_wait<1>();  // the logits; k, v and q may be under way
@@ -794,7 +792,7 @@ Plan plan_for(const UnitShape& s, int tokens) {
   plan.segments = (chunks + per_segment - 1) / per_segment;
   plan.segment_tokens = per_segment * kChunk;
   plan.pieces = 1;
-  // All blocks wait for one another, and a thread scans the chunks one by one.
+  // All blocks wait for one another, and a thread has the sums of all chunks in registers.
   plan.joined = small && plan.heads_per_block == kJoinedHeads && per_segment == 1 &&
                 chunks <= kMostJoinedChunks && plan.blocks * plan.segments <= multiprocessors();
   if (!small && plan.segments > 1) {
@@ -835,43 +833,32 @@ Workspace workspace_of(const UnitShape& s, int starts) {
   return at;
 }
 
-template <int kHeads, bool kOutputs>
-cudaError_t launch_segments(const PrefillArguments& x, int blocks, cudaStream_t stream) {
-  constexpr Form kForm = kOutputs ? Form::outputs : Form::sums;
-  using G = Dim64<kHeads>;
-  constexpr int bytes = sizeof(typename G::Shared);
-  const int segments = kOutputs ? x.segments : x.segments - 1;
+template <int kHeads, Form kForm>
+cudaError_t launch_form(const PrefillArguments& x, const Plan& plan, cudaStream_t stream) {
+  constexpr auto kernel = segment_kernel<kHeads, kForm>;
+  constexpr int bytes = sizeof(typename Dim64<kHeads>::Shared);
+  const int segments = kForm == Form::sums ? plan.segments - 1 : plan.segments;
   if (segments == 0) return cudaSuccess;
-  if (const cudaError_t error = cudaFuncSetAttribute(segment_kernel<kHeads, kForm>,
-                                                     cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-      error != cudaSuccess)
-    return error;
-  return launch(segment_kernel<kHeads, kForm>, dim3(blocks, segments), G::kThreads, bytes, kOutputs, stream,
-                1, false, x);
-}
-
-cudaError_t launch_joined(const PrefillArguments& x, const Plan& plan, cudaStream_t stream) {
-  constexpr auto kernel = segment_kernel<kJoinedHeads, Form::joined>;
-  constexpr int bytes = sizeof(Dim64<kJoinedHeads>::Shared);
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
       error != cudaSuccess)
     return error;
-  return launch(kernel, dim3(plan.blocks, plan.segments), Dim64<kJoinedHeads>::kThreads, bytes, false, stream,
-                1, true, x);
+  constexpr bool overlapping = kForm == Form::outputs, waiting = kForm == Form::joined;
+  return launch(kernel, dim3(plan.blocks, segments), Dim64<kHeads>::kThreads, bytes, overlapping, stream, 1,
+                waiting, x);
 }
 
-template <bool kOutputs>
+template <Form kForm>
 cudaError_t launch_segments(const PrefillArguments& x, const UnitShape& shape, const Plan& plan,
                             cudaStream_t stream) {
-  if (shape.head_dim == 128) return launch_segments_128(x, kOutputs, stream);
+  if (shape.head_dim == 128) return launch_segments_128(x, kForm == Form::outputs, stream);
   switch (plan.heads_per_block) {
     case 4:
-      return launch_segments<4, kOutputs>(x, plan.blocks, stream);
+      return launch_form<4, kForm>(x, plan, stream);
     case 2:
-      return launch_segments<2, kOutputs>(x, plan.blocks, stream);
+      return launch_form<2, kForm>(x, plan, stream);
     default:
-      return launch_segments<1, kOutputs>(x, plan.blocks, stream);
+      return launch_form<1, kForm>(x, plan, stream);
   }
 }
 
@@ -915,11 +902,11 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
                      .pieces = plan.pieces};
   take_tensors(x, tensors);
   if (plan.joined) {
-    const cudaError_t error = launch_joined(x, plan, stream);
+    const cudaError_t error = launch_form<kJoinedHeads, Form::joined>(x, plan, stream);
     if (error != cudaErrorCooperativeLaunchTooLarge) return error;
     cudaGetLastError();  // some of the GPU is not ours: the kernels below need not run side by side
   }
-  if (const cudaError_t error = launch_segments<false>(x, shape, plan, stream); error != cudaSuccess)
+  if (const cudaError_t error = launch_segments<Form::sums>(x, shape, plan, stream); error != cudaSuccess)
     return error;
   const int rows = shape.heads * shape.key_features();
   const int threads = rows * shape.head_dim / 4 + rows + 2 * shape.heads * shape.head_dim;
@@ -930,7 +917,7 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
     return error;
   x.q_tail = old_tails;
   x.k_tail = old_tails + std::size_t{kHalo} * shape.heads * shape.head_dim;
-  return launch_segments<true>(x, shape, plan, stream);
+  return launch_segments<Form::outputs>(x, shape, plan, stream);
 }
 
 }  // namespace lawcat::cuda
