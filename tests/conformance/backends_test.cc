@@ -227,9 +227,6 @@ INSTANTIATE_TEST_SUITE_P(Cases, Rtl,
                            return name;
                          });
 
-// On a GPU: the fast form (bf16) and the plain one (fp32), whose bounds are relative L2 errors. The inputs
-// are bf16 numbers, so that what is seen is the kernels' own error: products of bf16 factors, each off by
-// 2^-9 at most, weighed against one another; and fp32's rounding over a state of thousands of tokens.
 /// The nearest bf16 numbers.
 UnitVectors rounded_to_bf16(UnitVectors x) {
   for (auto* values : {&x.q, &x.k, &x.v, &x.gk})
@@ -241,6 +238,9 @@ UnitVectors rounded_to_bf16(UnitVectors x) {
   return x;
 }
 
+// On a GPU: the fast form (bf16) and the plain one (fp32), whose bounds are relative L2 errors. The inputs
+// are bf16 numbers, so that what is seen is the kernels' own error: products of bf16 factors, each off by
+// 2^-9 at most, weighed against one another; and fp32's rounding over a state of thousands of tokens.
 class Cuda : public testing::TestWithParam<std::tuple<bool, Case>> {
  protected:
   void SetUp() override {
