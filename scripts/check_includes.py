@@ -35,10 +35,10 @@ TABLE = {
     "rtl/bench/vectors_main.cc": [IO, ARCH, BACKEND, "hostlib/trace/**", "rtl/bench/**"],
     "rtl/bench/**": [IO, ARCH, BACKEND, NUMERICS, "hostlib/trace/random_vectors.h", "hostlib/trace/vectors.h"],
     "rtl/*": [IO, ARCH, BACKEND, "rtl/bench/**"],
-    "kernels/attention/**": [IO, NUMERICS, *QUESTION, "kernels/device.h"],
+    "kernels/attention/**": [IO, NUMERICS, *QUESTION, "kernels/device.h", "kernels/hopper.cuh"],
     # Dense work and softmax attention know pointers and shapes only; the network around the unit is a room of its own,
     # as it alone needs to know models.
-    "kernels/dense/**": ["kernels/device.h"],
+    "kernels/dense/**": ["kernels/device.h", "kernels/hopper.cuh"],
     "kernels/softmax/**": ["kernels/device.h"],
     "kernels/model/**": [IO, *QUESTION, "hostlib/ops/**", "hostlib/model/**", "kernels/attention/**", "kernels/dense/**",
                          "kernels/softmax/**", "kernels/cuda_model.h", "kernels/device.h"],

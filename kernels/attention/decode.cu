@@ -12,8 +12,8 @@
 // The first design replaced k's tail in a launch of its own, once all heads of a group had read it; every
 // head's own copy of it costs 3 % more bytes and no launch.
 #include "kernels/attention/forms.h"
-#include "kernels/attention/hopper.cuh"
 #include "kernels/attention/layout.h"
+#include "kernels/hopper.cuh"
 
 namespace lawcat::cuda {
 namespace {

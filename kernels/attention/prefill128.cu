@@ -3,52 +3,64 @@
 // four warpgroups a part of the work, chunk after chunk; what one makes for another goes through shared
 // memory in two stages, so that convolution and exponentials of one chunk run beside the matrix products of
 // an earlier one:
-//   gates     distances b - b_ref, of all tokens and features, and the factors of S
-//   queries   q': convolution, feature map
-//   keys      k': likewise
-//   products  scores, outputs and S
-// A step is a chunk, or a window of one where its gates are wide; such a chunk's first step is an empty one.
-// Where the number of heads to a kv head is even, two blocks are a cluster: gates are those of the kv head,
-// and each makes half of them, for both.
+//   gates    log2 of the gates of all tokens and features, and the factors of S; q's convolution
+//   keys     k': convolution, feature map
+//   queries  q': feature map; scores and outputs
+//   states   S, and S' for the outputs
+// A step is a chunk, or a window of one where its gates are wide. Where the number of heads to a kv head is
+// even, two blocks are a cluster: gates are those of the kv head, and each makes half of them, for both.
 //
-// S is held transposed, a row per column of the values: its accumulators are then the left operand of
-// o^T = S'^T q'^T + v^T w^T (w the masked scores), and S' needs no place in shared memory.
+// b - b_ref is a product, too: of the log2 gates, in fp16, and a matrix of 1, -1 and 0. The tensor cores add
+// it to log2 of the features, so that q' and k' are one exponential of what they leave. Rounding a gate to
+// fp16 moves it by 2^-12 of its log2; what has decayed so far that this shows has decayed away.
 //
 // Ladder, Mistral-7B's shape at T = 16,384 on an H100, all three kernels, by graph replay, by
-// `lawcat-sim gpu --shape mistral-7b --tokens 16384`; from 470 on by a bench that was not kept, where the
-// version before took 487 to 523 on several H100s. The floor, 369 MB of q, k, v, gk and o, is 122 us; 400 us
-// were aimed at.
+// `lawcat-sim gpu --shape mistral-7b --tokens 16384`; of 470 and from 447 on by a bench that was not kept,
+// on GPUs where the version before took 487 to 523 and where 457 was 458 to 464. The floor, 369 MB of q, k,
+// v, gk and o, is 122 us; 400 us were aimed at.
 //   us    version
 //   1187  roles in a pipeline, feature map by mma.sync
 //    553  feature map by wgmma; gates shared by the two heads of a cluster, stored into each other's memory
 //         asynchronously; two warpgroups make keys in the states kernel
 //    485  gates of two features at once, q' and k' stored by halves
 //    470  the scan writes only the states that are read (38 to 19 us); loops rolled, since 1.7 of 8.8 cycles
-//         between two instructions of a warp were misses of the instruction cache (0.3 now, and yet the
-//         outputs kernel only fell from 331 to 324 us)
-//    457  outputs are stored by whole rows of 64 columns, not by a warp's 16. 18 us less predicted
-// What is left: states 148, scan 19, outputs 306 us. The outputs kernel is bound by the data pipe of loads
-// and stores, at 70 % of its peak by ncu before the last version, which predicted that version's gain: of
-// 6,700 wavefronts for a chunk of a head 770 were the outputs' and the logits' accesses of 32 bytes a row.
-// Tried and not kept: scores and normalisers by the gates' warpgroup, a step behind (469 for 471; 80 us less
-// predicted from the products' warpgroup being the one that never waits); besides, the convolution in place,
-// by registers to the feature map, before a stage is free (500); gates of four features at once (540:
-// prefetched logits are spilled); logits 8 bytes a lane (525: waits for them); 224 registers for products and
-// 96 for the others (535); sums of exponentials by mma.sync with these (540).
+//         between two instructions of a warp were misses of the instruction cache (0.3 after that, and yet
+//         the outputs kernel only fell from 331 to 324 us)
+//    457  outputs are stored by whole rows of 64 columns, not by a warp's 16. 18 us less predicted. The
+//    outputs
+//         kernel (306 us) was bound by the data pipe of loads and stores, at 72 % of its peak by ncu
+//    447  these roles: scores and outputs by those who have q' in registers, distances by the tensor cores,
+//         logits by whole rows. 345 predicted from 4,100 wavefronts of that pipe for a chunk of a head
+//         instead of 6,000. Those fell as predicted, to 50 % of its peak, but the gates' warpgroup was waited
+//         for, and itself waited for loads, for the other block, and for spilled registers
+//    397  the gates' work in an order that hides these waits, nothing spilled; features added to distances by
+//         the products, which saves 64 instructions of each of two roles. Or 428: 49 kB of code run in a
+//         step, and as much as 19 % of stalls are misses of the instruction cache, more or fewer from run to
+//         run
+//    384  45 kB of code (7 % of stalls): gates in two rounds, masks on packed scores, -z by the exponential's
+//         own sign. 370 predicted. With copies and convolution in loops, too, it is 422: more instructions
+//    377  sums of exponentials of -z by one reciprocal for two
+// What is left: the queries' warpgroup never waits; 950 instructions of a warp for a chunk take 6,800 cycles.
+//
+// Tried and not kept, before these roles: scores and normalisers by the gates' warpgroup, a step behind (469
+// for 471); besides, the convolution in place, by registers to the feature map, before a stage is free (500);
+// gates of four features at once (540: prefetched logits are spilled); logits 8 bytes a lane (525: waits for
+// them); 224 registers for products and 96 for the others (535); sums of exponentials by mma.sync with these
+// (540). Since: 72 registers for the gates' threads and more for the keys' (485: spills), 112 for the keys'
+// (451: products one after another); outputs stored by the states' warpgroup, which waits for half of a step
+// (379 for 377).
 #include "kernels/attention/prefill_parts.cuh"
 
 namespace lawcat::cuda {
 namespace {
 
 constexpr int kStages = 2;
-constexpr int kRecords =
-    2 * kStages;             // the products are at most kStages steps behind the keys, these behind the gates
 constexpr int kGroup = 128;  // threads of a warpgroup
 constexpr int kThreads = 4 * kGroup;
-enum Role : unsigned { kQueries, kKeys, kGates, kProducts };
-// Registers of a thread: S is 128 of the products'.
-constexpr int kProductRegisters = 240, kOtherRegisters = 88;
-enum : int { kProductsBarrier = 1, kQueriesBarrier, kKeysBarrier };  // barrier numbers
+enum Role : unsigned { kQueries, kKeys, kGates, kStates };
+// Registers of a thread.
+constexpr int kQueryRegisters = 144, kKeyRegisters = 120, kGateRegisters = 80, kStateRegisters = 168;
+enum : int { kQueriesBarrier = 1, kKeysBarrier, kOtherKeysBarrier, kGatesBarrier };  // barrier numbers
 
 struct Dim128 {
   static constexpr int kD = 128, kF = 64, kK = 128;
@@ -56,41 +68,30 @@ struct Dim128 {
 using G = Dim128;
 
 struct Shared {
-  Tile queries[kStages][2],
-      keys[kStages][2];  // q', k': a row per token; before that a warp's convolution in fp16
-  Tile v[2];
+  Tile queries[kStages][2];  // q convolved, in fp16; then outputs on their way
+  Tile keys[kStages][2];     // k', a row per token; before that k convolved, in fp16
+  Tile gates[kStages][2];    // log2 of the gates, in fp16, a row per token
+  Tile v[kStages][2];
+  Tile state[2][2];                                        // S', a row per feature
   Tile map[2];                                             // fp16, a row per channel
-  Tile weights;                                            // w
-  Tile out;                                                // outputs on their way, 64 columns of them
-  ColumnTile norm_state[2];                                // S's normaliser
+  ColumnTile norm_state[2];                                // its normaliser
   ColumnTile ones;                                         // v's
-  float distances[kStages][kChunk][G::kK];                 // see distance_at; outside the window +infinity
   __nv_bfloat16 input[2][4][kHalo + kBlockTokens][G::kD];  // of q and of k, each warp's own rows
-  float bias[G::kK];
   __half taps[2][kConvTaps][G::kD];
-  float row_factor[kRecords][G::kK];  // what S is multiplied by to become S'
-  float row_tail[G::kK];              // log2 of what is still to be multiplied after the window
-  float row_before[G::kK];            // row_tail before this chunk
-  float inverse[kChunk];              // one over the normalisers of the chunk's outputs
-  float row_end[G::kK];               // 2^row_tail of the last step
-  int window[kRecords];               // size
-  float spans[2][2 * 4];  // of every other chunk: what each of the cluster's gate warps asks for (gate_pass)
-  std::uint64_t distances_full[kStages], distances_free[kStages];
-  std::uint64_t spans_full;
-  std::uint64_t record_full[kRecords];  // for the products, who may be too late to tell a stage's step from
-                                        // the next one's
-  std::uint64_t queries_full[kStages], keys_full[kStages], features_free[kStages];
+  float bias[G::kK];
+  float eighths[8][G::kK];           // sums of 8 tokens' log2 gates, of the features that the block computes
+  float row_factor[kStages][G::kK];  // what S is multiplied by to become S'
+  int window[kStages];               // size
+  alignas(16) float spans[2][4];     // of every other chunk: what each of the cluster's warps asks for
+  // Of a step's stage: the convolved q, gates, factors and window are there; and their last use.
+  std::uint64_t full[kStages], free[kStages], queries_free[kStages];
+  std::uint64_t keys_full[kStages], keys_free[kStages];
+  std::uint64_t spans_full[2];
+  std::uint64_t v_full[kStages];  // of every other chunk
+  std::uint64_t state_full, outputs_done;
 };
 
 static_assert(sizeof(Shared) <= 227 * 1024);
-
-/// Index of a row's distance of a feature (even, as pairs are read and written): features are swapped by
-/// groups of 8, so that neither the rows of a fragment nor those 8 apart share their banks. With x known to
-/// the compiler, distance_at(row, feature ^ 8 x) is distance_at(row, feature) ^ 8 x for x < 4, and so is
-/// distance_at(row ^ x, feature) plus that many rows.
-__device__ inline unsigned distance_at(unsigned row, unsigned feature) {
-  return row * G::kK + (feature ^ ((row ^ row / 8) & 3) * 8);
-}
 
 /// Where a warpgroup is: a step's window in its chunk. All of them see the same steps.
 struct Step {
@@ -98,8 +99,6 @@ struct Step {
   int first, from = 0, size = kChunk;
   __device__ unsigned stage() const { return number % kStages; }
   __device__ unsigned parity() const { return number / kStages % 2; }
-  __device__ unsigned record() const { return number % kRecords; }
-  __device__ unsigned record_parity() const { return number / kRecords % 2; }
   __device__ bool last_of_chunk() const { return from + size >= kChunk; }
   __device__ void next() {
     ++number;
@@ -113,11 +112,94 @@ struct Step {
   }
 };
 
+/// Of both rows of z that a lane has 16 values each of, in log2 units: log2 of the sums of the exponentials
+/// of z, and of -z. Four lanes share a row.
+struct SoftmaxLogs {
+  float up[2], down[2];
+};
+__device__ inline SoftmaxLogs softmax_logs(const float (&z)[32]) {
+  constexpr float kSafe = 1LL << 60;  // of sums that fp32 holds without taking away the largest argument
+  float up[2] = {}, down[2] = {}, high[2] = {}, low[2] = {};
+  const auto over_row = [](float x, const auto& join) {
+    x = join(x, __shfl_xor_sync(~0U, x, 1));
+    return join(x, __shfl_xor_sync(~0U, x, 2));
+  };
+  const auto sums_over_rows = [&] {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const auto sum = [](float a, float b) { return a + b; };
+      up[half] = over_row(up[half], sum);
+      down[half] = over_row(down[half], sum);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < 32; i += 2) {
+    // Those of -z two at a time from those of z: 1/a + 1/b. What fp32 does not hold is infinite or no number
+    // in the sums.
+    const int half = i / 2 % 2;
+    const float a = exp2_fast(z[i]), b = exp2_fast(z[i + 1]), two = a + b, inverse = reciprocal_fast(a * b);
+    up[half] += two;
+    down[half] = fmaf(two, inverse, down[half]);
+  }
+  sums_over_rows();
+  if (!__all_sync(~0U, up[0] < kSafe && up[1] < kSafe && down[0] < kSafe && down[1] < kSafe)) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const auto at = [&](int i) { return z[i / 2 * 4 + half * 2 + i % 2]; };
+      high[half] = -INFINITY;
+      low[half] = INFINITY;
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        high[half] = fmaxf(high[half], at(i));
+        low[half] = fminf(low[half], at(i));
+      }
+      high[half] = over_row(high[half], [](float a, float b) { return fmaxf(a, b); });
+      low[half] = over_row(low[half], [](float a, float b) { return fminf(a, b); });
+      up[half] = down[half] = 0;
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        up[half] += exp2_fast(at(i) - high[half]);
+        down[half] += exp2_fast(low[half] - at(i));
+      }
+    }
+    sums_over_rows();
+  }
+  SoftmaxLogs logs;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    logs.up[half] = log2_fast(up[half]) + high[half];
+    logs.down[half] = log2_fast(down[half]) - low[half];
+  }
+  return logs;
+}
+
+/// The left operand of the product that sums log2 gates to b - b_ref of 64 tokens, or with kNegative to
+/// b_ref - b: of a row, 1 or -1 for the tokens between it and the reference row. Of a warp's 16 rows, here
+/// are the 16 columns where it may be neither 0 nor the same in all rows: those of the same tokens. Rows
+/// outside the window have 0.
+template <bool kNegative>
+__device__ inline void diagonal_operand(std::uint32_t (&a)[4], int ref, int from, int size, unsigned warp,
+                                        unsigned lane) {
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const unsigned row = warp * kBlockTokens + lane / 4 + e % 2 * 8,
+                   column = warp * kBlockTokens + e / 2 * 8 + lane % 4 * 2;
+    const auto at = [&](unsigned token) {
+      const bool after = static_cast<int>(token) > ref, up_to_row = token <= row;
+      const bool counts =
+          static_cast<int>(row) >= from && static_cast<int>(row) < from + size && after == up_to_row;
+      return counts ? after != kNegative ? 0x3c00U : 0xbc00U : 0U;
+    };
+    a[e] = at(column) | at(column + 1) << 16;
+  }
+}
+
 template <bool kOutputs, int kBlocks>
 struct Segment {
-  static constexpr int kGateWarps = 4;
   // The states kernel has no queries: their warpgroup makes every other step's keys.
   static constexpr int kKeyGroups = kOutputs ? 1 : 2;
+  static constexpr int kReaders = kOutputs ? 3 : 2;  // warpgroups that read a stage's gates or factors
+  static constexpr int kGateTiles = 2 / kBlocks;     // of 64 features, that the block computes
 
   const PrefillArguments& x;
   Shared& shared;
@@ -140,218 +222,501 @@ struct Segment {
     else
       split_barrier_arrive(barrier);
   }
-
-  __device__ void gates(unsigned gate_warp) {
-    constexpr unsigned kPasses =
-        G::kK / 8 / kGateWarps / kBlocks;  // of 8 features, a lane two neighbours of them
-    gate_warp += rank * kGateWarps;
-    const unsigned lane = thread_index() % 32, group = lane / 4,
-                   feature_0 = gate_warp * kPasses * 8 + lane % 4 * 2;
-    const auto load_logits = [&](unsigned pass, int chunk, std::uint32_t(&to)[kGateTokens]) {
-      const int token = chunk + static_cast<int>(group) * kGateTokens;
-      const __nv_bfloat16* from = x.gk + kv * G::kK + feature_0 + pass * 8 + token * x.gk_stride;
-#pragma unroll
-      for (int i = 0; i < kGateTokens; ++i, from += x.gk_stride)
-        to[i] = token + i < x.tokens ? *reinterpret_cast<const std::uint32_t*>(from) : 0U;
-    };
-    std::uint32_t logits[kGateTokens], next_logits[kGateTokens];
-    float decay[kPasses][2] = {};  // log2 of the segment's gates' product so far
-    Step step{.first = begin};
-    int span = 0;
-    const auto pass_of = [&]<bool kWhole, bool kFull>(unsigned pass,
-                                                      const std::uint32_t(&logits)[kGateTokens]) {
-      const unsigned feature = feature_0 + pass * 8;
-      float* const distances = &shared.distances[step.stage()][0][0];
-      std::uint64_t* const record_full = &shared.record_full[step.record()];
-      const unsigned to = distance_at(group * kGateTokens, feature);
-      const float2 bias = *reinterpret_cast<const float2*>(&shared.bias[feature]);
-      float at_end[2] = {};
-      gate_pass<2, kWhole, kFull, kOutputs>(
-          step.first, end, {step.size, step.from}, lane,
-          {&shared.row_tail[feature], &shared.row_before[feature]}, at_end,
-          [&](int i, int f) {
-            const float2 pair = unpack_bf16(logits[i]);
-            return f == 0 ? fmaf(pair.x, kLog2E, bias.x) : fmaf(pair.y, kLog2E, bias.y);
-          },
-          [&](int i, bool inside, const float(&distance)[2]) {
-            store_in_cluster(reinterpret_cast<float2*>(distances + (to ^ i % 4 * 8) + i * G::kK),
-                             inside ? float2{distance[0], distance[1]} : float2{INFINITY, INFINITY},
-                             &shared.distances_full[step.stage()]);
-          },
-          [&](int wide) { span = max(span, wide); },
-          [&](int f, float factor, float after) {
-            store_in_cluster(&shared.row_factor[step.record()][feature + f], exp2_fast(factor), record_full);
-            store_in_cluster(&shared.row_end[feature + f], exp2_fast(after), record_full);
-          });
-      return float2{at_end[0], at_end[1]};
-    };
-    const auto publish = [&] {
-      if (gate_warp % kGateWarps == 0 && lane == 0) shared.window[step.record()] = step.size;
-      arrive_after_stores(&shared.distances_full[step.stage()], kPasses * 8 * kChunk * sizeof(float), lane);
-      arrive_after_stores(&shared.record_full[step.record()], kPasses * 8 * 2 * sizeof(float), lane);
-      step.next();
-    };
-    load_logits(0, begin, next_logits);
-    while (step.first < end) {
-      const int first = step.first, next = first + kChunk;
-      split_barrier_wait(&shared.distances_free[step.stage()], step.parity() ^ 1);
-      span = 0;
-#pragma unroll 1
-      for (unsigned pass = 0; pass < kPasses; ++pass) {
-#pragma unroll
-        for (int i = 0; i < kGateTokens; ++i) logits[i] = next_logits[i];
-        load_logits(pass + 1 < kPasses ? pass + 1 : 0, pass + 1 < kPasses ? first : next, next_logits);
-        const float2 at_end = next <= end ? pass_of.template operator()<true, true>(pass, logits)
-                                          : pass_of.template operator()<true, false>(pass, logits);
-        if constexpr (!kOutputs)
-#pragma unroll
-          for (unsigned p = 0; p < kPasses; ++p)
-            if (p == pass) {
-              decay[p][0] += at_end.x;
-              decay[p][1] += at_end.y;
-            }
-      }
-      int most_span = 0;
-      if constexpr (kOutputs) {
-        const unsigned chunk = static_cast<unsigned>(first - begin) / kChunk;
-        float(&spans)[2 * kGateWarps] = shared.spans[chunk % 2];
-        if (lane == 0) store_in_cluster(&spans[gate_warp], static_cast<float>(span), &shared.spans_full);
-        arrive_after_stores(&shared.spans_full, sizeof(float), lane);
-        split_barrier_wait(&shared.spans_full, chunk % 2);
-        const float any = lane < kGateWarps * kBlocks ? spans[lane] : 0;
-        most_span = __any_sync(~0U, any > 1) ? 2 : __any_sync(~0U, any > 0) ? 1 : 0;
-      }
-      if (most_span > 0) {
-        step.size = 0;
-        publish();
-        step.size = most_span > 1 ? 1 : 16;
-        while (step.first == first) {
-          split_barrier_wait(&shared.distances_free[step.stage()], step.parity() ^ 1);
-#pragma unroll 1
-          for (unsigned pass = 0; pass < kPasses; ++pass) {
-            load_logits(pass, first, logits);
-            pass_of.template operator()<false, false>(pass, logits);
-          }
-          publish();
-        }
-      } else {
-        publish();
-      }
-    }
-    if (!kOutputs && group == 0 && head % (x.heads / x.kv_heads) < kBlocks)
-#pragma unroll
-      for (unsigned pass = 0; pass < kPasses; ++pass)
-        *reinterpret_cast<float2*>(x.decays + (static_cast<std::size_t>(segment) * x.kv_heads + kv) * G::kK +
-                                   feature_0 +
-                                   pass * 8) = {exp2_fast(decay[pass][0]), exp2_fast(decay[pass][1])};
+  /// A stage's gates and factors were read.
+  __device__ void release(unsigned stage) const {
+    split_barrier_arrive(&shared.free[stage]);
+    if constexpr (kBlocks > 1)
+      split_barrier_arrive_in_peer(shared_address(&shared.free[stage]) + peer_offset);
+  }
+  __device__ unsigned chunk_of(const Step& step) const {
+    return static_cast<unsigned>(step.first - begin) / kChunk;
+  }
+  __device__ static int reference_row(const Step& step) {
+    if (!kOutputs) return kChunk - 1;
+    return step.size == 1 ? step.from : step.from + step.size / 2 - 1;
   }
 
-  /// q' (kQuery) or k', a warp 16 tokens.
-  template <bool kQuery, int kTurn = 0>
-  __device__ void features_of() {
-    constexpr int kBarrier = kQuery ? kQueriesBarrier : kKeysBarrier + kTurn;
-    const unsigned warp = thread_index() / 32 % 4;
-    const int input_head = kQuery ? head : kv;
-    const __nv_bfloat16* const input = (kQuery ? x.q : x.k) + input_head * G::kD;
+  /// A warp's own rows of q or k, those of the chunk that begins at token `first` and three before them.
+  template <bool kQuery>
+  __device__ void load_rows(__nv_bfloat16 (&rows)[kHalo + kBlockTokens][G::kD], int first,
+                            unsigned warp) const {
+    const unsigned lane = thread_index() % 32, piece = lane % 16;
+    const __nv_bfloat16* const from = (kQuery ? x.q + head * G::kD : x.k + kv * G::kD) + piece * 8;
     const std::int64_t stride = kQuery ? x.q_stride : x.k_stride;
-    __nv_bfloat16(&rows)[kHalo + kBlockTokens][G::kD] = shared.input[kQuery || kTurn > 0 ? 0 : 1][warp];
-    const auto load = [&]<bool kEdge>(int first) {
-      const unsigned lane = thread_index() % 32, piece = lane % 16;
-      copy_rows<kHalo + kBlockTokens, 2, kEdge, 2 * G::kD>(
-          input + piece * 8, stride, first + static_cast<int>(warp) * kBlockTokens - kHalo, x.tokens,
-          lane / 16, shared_address(&rows[lane / 16][piece * 8]));
-      copy_commit();
+    const int token = first + static_cast<int>(warp * kBlockTokens + lane / 16) - kHalo;
+    const __nv_bfloat16* at = from + token * stride;
+    const std::uint32_t to = shared_address(&rows[lane / 16][piece * 8]);
+    constexpr int kRows = kHalo + kBlockTokens;
+    if (first >= kHalo && first + kChunk <= x.tokens) {
+#pragma unroll
+      for (int i = 0; i < kRows; i += 2, at += 2 * stride)
+        if (i + 1 < kRows || lane < 16) copy_async(to + i * sizeof rows[0], at);
+    } else {
+#pragma unroll 1
+      for (int i = 0; i < kRows; i += 2, at += 2 * stride)
+        if (token + i >= 0 && i + lane / 16 < kRows)
+          copy_async(to + i * sizeof rows[0], token + i < x.tokens ? at : from, token + i < x.tokens);
+    }
+    copy_commit();
+  }
+  /// What comes before the sequence's first token.
+  template <bool kQuery>
+  __device__ void load_tails(__nv_bfloat16 (&rows)[kHalo + kBlockTokens][G::kD], unsigned warp) const {
+    if (warp > 0) return;
+    for (unsigned i = thread_index() % 32; i < kHalo * G::kD; i += 32)
+      rows[i / G::kD][i % G::kD] = __float2bfloat16_rn(
+          (kQuery ? x.q_tail : x.k_tail)[(i / G::kD * x.heads + head) * G::kD + i % G::kD]);
+  }
+  template <bool kQuery>
+  __device__ void load_first_rows(__nv_bfloat16 (&rows)[kHalo + kBlockTokens][G::kD], int first,
+                                  unsigned warp) const {
+    load_rows<kQuery>(rows, first, warp);
+    if (first == 0) load_tails<kQuery>(rows, warp);
+  }
+  template <bool kQuery>
+  __device__ void convolve_rows(const __nv_bfloat16 (&rows)[kHalo + kBlockTokens][G::kD], Tile (&to)[2],
+                                unsigned warp, unsigned lane) const {
+#pragma unroll 1  // the roles' code together is more than the instruction cache likes
+    for (int c = 0; c < 2; ++c)
+      convolve<G::kD, kQuery ? 4 : 8>(&rows[0][64 * c], &shared.taps[kQuery ? 0 : 1][0][64 * c],
+                                      to[c].bytes + warp * kBlockTokens * 128, lane);
+  }
+
+  /// Convolves q, and makes the gates of the block's features: a lane has four of 64 features and every other
+  /// of the warp's 16 tokens.
+  __device__ void gates() {
+    unsigned thread, warp, lane, odd, to;
+    const auto identify = [&] {
+      thread = thread_index() % kGroup;
+      warp = thread / 32;
+      lane = thread % 32;
+      odd = lane / 16;
+      to = swizzled_piece(warp * kBlockTokens + odd, lane % 16 / 2) + lane % 2 * 8;
     };
-    load.template operator()<true>(begin + kTurn * kChunk);
-    if (kTurn == 0 && begin == 0 && warp == 0)  // what comes before the sequence's first token
-      for (unsigned i = thread_index() % 32; i < kHalo * G::kD; i += 32)
-        rows[i / G::kD][i % G::kD] = __float2bfloat16_rn(
-            (kQuery ? x.q_tail : x.k_tail)[(i / G::kD * x.heads + head) * G::kD + i % G::kD]);
-    const float scale = x.z_scale[head] * x.tap_scale[(kQuery ? 0 : x.heads) + head];
-    copy_wait<0>();
-    __syncwarp();
+    identify();
+    if constexpr (kOutputs) load_first_rows<true>(shared.input[0][warp], begin, warp);
+    constexpr int kTokens = kBlockTokens / 2;
+    const auto load_logits = [&](unsigned tile, int chunk, uint2(&to)[kTokens]) {
+      const int token = chunk + static_cast<int>(warp * kBlockTokens + odd);
+      const __nv_bfloat16* from =
+          x.gk + kv * G::kK + (rank + tile) * 64 + lane % 16 * 4 + token * x.gk_stride;
+#pragma unroll
+      for (int i = 0; i < kTokens; ++i, from += 2 * x.gk_stride)
+        to[i] = token + 2 * i < x.tokens ? *reinterpret_cast<const uint2*>(from) : uint2{};
+    };
+    // The lane's words of a tile of gates are at token_at(gates_at(...), i), i below kTokens.
+    const auto gates_at = [&](unsigned stage, unsigned tile) {
+      return shared_address(&shared.gates[stage][rank + tile]) + to;
+    };
+    const auto token_at = [](std::uint32_t at, int i) { return (at ^ 2 * i % 8 * 16) + 2 * i * 128; };
+    const auto put = [&](unsigned stage, std::uint32_t tile_at, int i, uint2 four) {
+      const std::uint32_t at = token_at(tile_at, i);
+      store_shared(at, four);
+      if constexpr (kBlocks > 1)
+        store_in_peer(at + peer_offset, four, shared_address(&shared.full[stage]) + peer_offset);
+    };
+    const auto convolve_queries = [&](const Step& step) {
+      split_barrier_wait(&shared.queries_free[step.stage()], step.parity() ^ 1);
+      copy_wait<0>();
+      __syncwarp();
+      convolve_rows<true>(shared.input[0][warp], shared.queries[step.stage()], warp, lane);
+      __syncwarp();
+    };
+    uint2 logits[kTokens];
+    load_logits(0, begin, logits);
+    // Of a thread's feature, if it has one, log2 of what is still to be multiplied after the window, and of
+    // the segment's gates' product so far.
+    float tail = 0, decay = 0;
+    const auto has_feature = [&] { return thread < kGateTiles * 64; };
+    const auto publish = [&](unsigned stage, float factor, bool with_gates) {
+      if (has_feature())
+        store_in_cluster(&shared.row_factor[stage][rank * 64 + thread], exp2_fast(factor),
+                         &shared.full[stage]);
+      publish_to_products();
+      arrive_after_stores(&shared.full[stage],
+                          (with_gates ? kBlockTokens * 128U : 0U) + (has_feature() ? 32 * sizeof(float) : 0U),
+                          lane);
+    };
+    Step step{.first = begin};
+    while (step.first < end) {
+      identify();
+      const int first = step.first, next = first + kChunk;
+      split_barrier_wait(&shared.free[step.stage()], step.parity() ^ 1);
+#pragma unroll 1
+      for (unsigned tile = 0; tile < kGateTiles; ++tile) {
+        const float4 bias =
+            *reinterpret_cast<const float4*>(&shared.bias[(rank + tile) * 64 + lane % 16 * 4]);
+#pragma unroll 1
+        for (unsigned eighth = 0; eighth < 2; ++eighth) {
+          float sums[4] = {};
+          const std::uint32_t half_at = gates_at(step.stage(), tile) + eighth * 1024;
+#pragma unroll
+          for (int i = 0; i < kTokens / 2; ++i) {
+            const int token = first + static_cast<int>(warp * kBlockTokens + odd + eighth * 8) + 2 * i;
+            const auto log2_gate = [&](float logit, float bias) {
+              const float x = fmaf(logit, kLog2E, bias);
+              return token < end ? (fminf(x, 0.0F) - log2_fast(1 + exp2_fast(-fabsf(x)))) * (1.0F / 16)
+                                 : 0.0F;
+            };
+            const float2 a = unpack_bf16(logits[i].x), b = unpack_bf16(logits[i].y);
+            const uint2 four = {pack_fp16(log2_gate(a.x, bias.x), log2_gate(a.y, bias.y)),
+                                pack_fp16(log2_gate(b.x, bias.z), log2_gate(b.y, bias.w))};
+            put(step.stage(), half_at, i, four);
+            const float2 low = __half22float2(reinterpret_cast<const __half2&>(four.x)),
+                         high = __half22float2(reinterpret_cast<const __half2&>(four.y));
+            sums[0] += low.x;
+            sums[1] += low.y;
+            sums[2] += high.x;
+            sums[3] += high.y;
+            logits[i] = logits[kTokens / 2 + i];
+          }
+#pragma unroll
+          for (float& sum : sums) sum += __shfl_xor_sync(~0U, sum, 16);
+          if (odd == 0)
+            *reinterpret_cast<float4*>(&shared.eighths[2 * warp + eighth][tile * 64 + lane * 4]) =
+                float4{sums[0], sums[1], sums[2], sums[3]};
+        }
+        if (tile + 1 < kGateTiles) load_logits(tile + 1, first, logits);
+      }
+      barrier(kGatesBarrier, kGroup);
+      float halves[2] = {};
+      if (has_feature()) {
+        float least = 0;  // of the eighths
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          const float eighth = shared.eighths[i][thread];
+          halves[i / 4] += eighth;
+          least = fminf(least, eighth);
+        }
+        if constexpr (kOutputs) {
+          // 0: one window does, 1: windows of 16 tokens, 2: of one.
+          const bool wide = __any_sync(~0U, fminf(halves[0], halves[1]) < -kMostSpan);
+          const bool very = __any_sync(~0U, least < -kMostSpan);
+          if (lane == 0)
+            store_in_cluster(&shared.spans[chunk_of(step) % 2][rank * 2 + warp],
+                             !wide  ? 0.0F
+                             : very ? 2.0F
+                                    : 1.0F,
+                             &shared.spans_full[chunk_of(step) % 2]);
+          arrive_after_stores(&shared.spans_full[chunk_of(step) % 2], sizeof(float), lane);
+        }
+      }
+      if constexpr (kOutputs) {
+        convolve_queries(step);  // meanwhile the other block's spans come
+        if (next < end) load_rows<true>(shared.input[0][warp], next, warp);
+      }
+      if constexpr (kOutputs) {
+        split_barrier_wait(&shared.spans_full[chunk_of(step) % 2], chunk_of(step) / 2 % 2);
+        const float4 spans = *reinterpret_cast<const float4*>(shared.spans[chunk_of(step) % 2]);
+        const float most_span = fmaxf(fmaxf(spans.x, spans.y), fmaxf(spans.z, spans.w));
+        step.size = most_span == 0 ? kChunk : most_span == 1 ? 16 : 1;
+      }
+      if (!kOutputs || step.size == kChunk) {
+        load_logits(0, next, logits);
+        if (thread == 0) shared.window[step.stage()] = kChunk;
+        if constexpr (kOutputs) {
+          publish(step.stage(), tail + halves[0], true);
+          tail = halves[1];
+        } else {
+          publish(step.stage(), halves[0] + halves[1], true);
+          decay += halves[0] + halves[1];
+        }
+        step.next();
+      } else {
+        while (step.first == first) {
+          const unsigned stage = step.stage();
+          if (step.from > 0) {
+            split_barrier_wait(&shared.free[stage], step.parity() ^ 1);
+            for (unsigned tile = 0; tile < kGateTiles; ++tile)
+#pragma unroll 1
+              for (int i = 0; i < kTokens; ++i)
+                put(stage, gates_at(stage, tile), i, load_shared(token_at(gates_at(stage ^ 1, tile), i)));
+            copy_wait<0>();
+            __syncwarp();
+            load_first_rows<true>(shared.input[0][warp], first, warp);
+            convolve_queries(step);
+            if (next < end) load_rows<true>(shared.input[0][warp], next, warp);
+            barrier(kGatesBarrier, kGroup);
+          }
+          float factor = tail;
+          tail = 0;
+          if (has_feature() && step.size > 1) {
+            factor += shared.eighths[step.from / 8][thread];
+            tail = shared.eighths[step.from / 8 + 1][thread];
+          } else if (has_feature()) {
+            factor += __half2float(*reinterpret_cast<const __half*>(
+                shared.gates[stage][rank + thread / 64].bytes + swizzled_piece(step.from, thread % 64 / 8) +
+                thread % 8 * 2));
+          }
+          if (thread == 0) shared.window[stage] = step.size;
+          publish(stage, factor, true);
+          step.next();
+        }
+        load_logits(0, next, logits);
+      }
+      barrier(kGatesBarrier, kGroup);  // the eighths have been read
+    }
+    if constexpr (kOutputs) {  // from the last window's reference row to the end
+      split_barrier_wait(&shared.free[step.stage()], step.parity() ^ 1);
+      publish(step.stage(), tail, false);
+    } else if (has_feature() && head % (x.heads / x.kv_heads) < kBlocks) {
+      x.decays[(static_cast<std::size_t>(segment) * x.kv_heads + kv) * G::kK + rank * 64 + thread] =
+          exp2_fast(decay);
+    }
+  }
+
+  /// For wgmma, the first tile of a stage.
+  __device__ static std::uint64_t stage_tile(const Tile (&tiles)[kStages][2], unsigned stage) {
+    return tile_descriptor(tiles) + stage * (2 * kNextTile);
+  }
+  /// 64 rows (convolved, fp16) times the feature map.
+  __device__ void project_rows(float (&z)[32], const Tile (&rows)[kStages][2], unsigned stage) const {
+    const std::uint64_t input = stage_tile(rows, stage), map = tile_descriptor(shared.map);
+    products_begin();
+#pragma unroll
+    for (int i = 0; i < G::kD / 16; ++i)
+      warpgroup_multiply_fp16<true>(z, input + i / 4 * kNextTile + i % 4 * kNextAlongRow, map + i * kNextRows,
+                                    i > 0);
+    products_commit();
+    products_wait();
+  }
+
+  /// From a warp's rows of z (scaled as `scale` undoes) to log2 of q', or with kKeys of k', features of the
+  /// softmax of z and of that of -z: exponents[which][4 n + 2 half + e] of row lane / 4 + 8 half and feature
+  /// 8 n + 2 (lane % 4) + e. exponents[0] is z before. k' of tokens outside the window is 0.
+  template <bool kKeys>
+  __device__ void exponents_of(float (&exponents)[2][32], float scale, const Step& step,
+                               const std::uint32_t (&diagonal)[4], unsigned warp, unsigned lane) const {
+    float(&z)[32] = exponents[0];
+#pragma unroll
+    for (float& one : z) one *= scale;
+    SoftmaxLogs logs = softmax_logs(z);
+    if constexpr (kKeys) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = static_cast<int>(warp * kBlockTokens + lane / 4) + 8 * half;
+        if (row < step.from || row >= step.from + step.size || step.first + row >= end)
+          logs.up[half] = logs.down[half] = INFINITY;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      exponents[1][i] = -z[i] - logs.down[i / 2 % 2];
+      exponents[0][i] = z[i] - logs.up[i / 2 % 2];
+    }
+    // All of the operand whose diagonal diagonal_operand gives.
+    constexpr std::uint32_t kOnes = 0x3c003c00, kMinusOnes = 0xbc00bc00;
+    const bool whole = step.size == kChunk;
+    std::uint32_t operand[4][4];
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i) {
+      // Blocks of 16 tokens between the warp's and the reference row.
+      const bool minus = whole && i > warp && (!kOutputs || i < 2),
+                 plus = whole && kOutputs && i < warp && i >= 2;
+      const std::uint32_t other = !minus && !plus ? 0 : minus != kKeys ? kMinusOnes : kOnes;
+#pragma unroll
+      for (int e = 0; e < 4; ++e) operand[i][e] = i == warp ? diagonal[e] : other;
+    }
+    const std::uint64_t gates = stage_tile(shared.gates, step.stage());
+    products_begin();
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+      for (int which = 0; which < 2; ++which)
+        warpgroup_multiply_fp16<true>(exponents[which], operand[i], gates + which * kNextTile + i * kNextRows,
+                                      true);
+    products_commit();
+    products_wait();
+    release(step.stage());
+  }
+  /// Of them, the words of 16 neighbouring features, as the left operand of a product has them.
+  __device__ static void features(std::uint32_t (&words)[4], const float (&exponents)[32], int i) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const float* const two = exponents + (2 * i + e / 2) * 4 + e % 2 * 2;
+      words[e] = pack_bf16(exp2_fast(two[0]), exp2_fast(two[1]));
+    }
+  }
+
+  /// k', a warp 16 tokens.
+  template <int kTurn = 0>
+  __device__ void keys() {
+    constexpr int kBarrier = kTurn == 0 ? kKeysBarrier : kOtherKeysBarrier;
+    const unsigned warp = __shfl_sync(~0U, thread_index() / 32 % 4, 0), lane = thread_index() % 32;
+    __nv_bfloat16(&rows)[kHalo + kBlockTokens][G::kD] = shared.input[kTurn == 0 ? 1 : 0][warp];
+    load_first_rows<false>(rows, begin + kTurn * kChunk, warp);
+    const float scale = x.z_scale[head] * x.tap_scale[x.heads + head];
+    std::uint32_t diagonal[4];
+    int diagonal_from = -1, diagonal_size = 0;
     for (Step step{.first = begin}; step.first < end; step.next()) {
       if (kKeyGroups > 1 && step.number % kKeyGroups != kTurn) continue;
-      const unsigned lane = thread_index() % 32, stage = step.stage();
+      const unsigned stage = step.stage();
+      Tile(&tiles)[2] = shared.keys[stage];
       if (step.from == 0) {
         copy_wait<0>();
         __syncwarp();
       }
-      split_barrier_wait(&shared.features_free[stage], step.parity() ^ 1);
-      std::byte* const to =
-          (kQuery ? shared.queries : shared.keys)[stage][0].bytes + warp * kBlockTokens * 128;
-#pragma unroll 1  // the roles' code together is more than the instruction cache likes
-      for (int c = 0; c < 2; ++c)
-        convolve<G::kD>(&rows[0][64 * c], &shared.taps[kQuery ? 0 : 1][0][64 * c], to + c * kTileBytes, lane);
-      __syncwarp();
+      split_barrier_wait(&shared.keys_free[stage], step.parity() ^ 1);
+      convolve_rows<false>(rows, tiles, warp, lane);
       publish_to_products();
-      barrier(kBarrier, kGroup);
-      float z[G::kF / 2];
-      const std::uint64_t input_tile = tile_descriptor(&(kQuery ? shared.queries : shared.keys)[stage]);
-      const std::uint64_t map_tile = tile_descriptor(&shared.map);
-      products_begin();
-#pragma unroll
-      for (int i = 0; i < G::kD / 16; ++i)
-        warpgroup_multiply_fp16<true>(z, input_tile + i / 4 * kNextTile + i % 4 * kNextAlongRow,
-                                      map_tile + i * kNextRows, i > 0);
-      products_commit();
-      products_wait();
-      barrier(kBarrier, kGroup);  // all have read their products' operands
-      split_barrier_wait(&shared.distances_full[stage], step.parity());
-      if (step.from == 0) step.size = shared.window[step.record()];
-      if (step.size > 0) {
-        if (const int next = step.first + kKeyGroups * kChunk; step.last_of_chunk() && next < end) {
-          if (next + kChunk <= x.tokens)
-            load.template operator()<false>(next);
-          else
-            load.template operator()<true>(next);
-        }
-        const float* const distances = &shared.distances[stage][0][0];
-        const unsigned at = distance_at(warp * kBlockTokens + lane / 4, lane % 4 * 2);
-        std::uint32_t words[2][4];  // of four neighbouring tiles of either softmax
-        const unsigned row_at = swizzled_piece(lane % 8, lane / 8);
-        float z_row[G::kF / 8][2];
-#pragma unroll
-        for (int i = 0; i < G::kF / 4; ++i) z_row[i / 2][i % 2] = z[i / 2 * 4 + i % 2];
-#pragma unroll 1
-        for (int half = 0; half < 2; ++half) {
-          features(
-              z_row, scale,
-              [&](int n) {  // the row 8 further is swapped differently
-                const float2 distance = *reinterpret_cast<const float2*>(
-                    distances + (at ^ half * 8 ^ n % 4 * 8) + half * 8 * G::kK + n / 4 * 32);
-                return kQuery ? float2{exp2_fast(distance.x), exp2_fast(distance.y)}
-                              : float2{exp2_fast(-distance.x), exp2_fast(-distance.y)};
-              },
-              [&](int n, std::uint32_t pair) {
-                words[n / 8][n % 4] = pair;
-                if (n % 4 == 3)
-                  store_matrices(words[n / 8],
-                                 to + n / 8 * kTileBytes + half * 1024 + (row_at ^ n % 8 / 4 * 64));
-              });
-#pragma unroll
-          for (int i = 0; i < G::kF / 4; ++i) z_row[i / 2][i % 2] = z[i / 2 * 4 + 2 + i % 2];
-        }
-        publish_to_products();
+      split_barrier_wait(&shared.full[stage], step.parity());
+      if (kOutputs && step.from == 0) step.size = shared.window[stage];
+      if (diagonal_from != step.from || diagonal_size != step.size) {
+        diagonal_from = step.from;
+        diagonal_size = step.size;
+        diagonal_operand<true>(diagonal, reference_row(step), step.from, step.size, warp, lane);
       }
-      split_barrier_arrive(&(kQuery ? shared.queries_full : shared.keys_full)[stage]);
-      split_barrier_arrive(&shared.distances_free[stage]);
-      if constexpr (kBlocks > 1)
-        split_barrier_arrive_in_peer(shared_address(&shared.distances_free[stage]) + peer_offset);
+      publish_to_products();  // what came from the other block
+      barrier(kBarrier, kGroup);
+      float exponents[2][32];
+      project_rows(exponents[0], shared.keys, stage);
+      barrier(kBarrier, kGroup);  // all have read their products' operands
+      if (const int next = step.first + kKeyGroups * kChunk; step.last_of_chunk() && next < end)
+        load_rows<false>(rows, next, warp);
+      exponents_of<true>(exponents, scale, step, diagonal, warp, lane);
+      const unsigned to = swizzled_piece(warp * 16 + lane % 16, lane / 16);
+#pragma unroll
+      for (int which = 0; which < 2; ++which)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          std::uint32_t words[4];
+          features(words, exponents[which], i);
+          store_matrices(words, tiles[which].bytes + (to ^ 2 * i * 16));
+        }
+      publish_to_products();
+      split_barrier_arrive(&shared.keys_full[stage]);
     }
   }
 
-  __device__ void products() {
-    // Of a thread: its rows of S^T are columns row_0 + 64 c + 8 half of the values, its columns features
-    // 64 h + 8 n + 2 t and the next: s[c][h][4 n + 2 half].
+  /// q', scores and outputs, a warp 16 tokens.
+  __device__ void queries() {
+    const unsigned warp = __shfl_sync(~0U, thread_index() / 32 % 4, 0), lane = thread_index() % 32;
+    const unsigned t = lane % 4;
+    const float scale = x.z_scale[head] * x.tap_scale[head];
+    std::uint32_t diagonal[4];
+    int diagonal_from = -1, diagonal_size = 0;
+    const std::uint64_t ones_tile = tile_descriptor(&shared.ones),
+                        norm_tile = tile_descriptor(&shared.norm_state),
+                        state_tile = tile_descriptor(&shared.state);
+    constexpr std::uint64_t kNextColumnTile = sizeof(ColumnTile) / 16;
+    for (Step step{.first = begin}; step.first < end; step.next()) {
+      const unsigned stage = step.stage();
+      split_barrier_wait(&shared.full[stage], step.parity());
+      if (step.from == 0) step.size = shared.window[stage];
+      if (diagonal_from != step.from || diagonal_size != step.size) {
+        diagonal_from = step.from;
+        diagonal_size = step.size;
+        diagonal_operand<false>(diagonal, reference_row(step), step.from, step.size, warp, lane);
+      }
+      publish_to_products();  // what came from the other block
+      std::uint32_t query[8][4];
+      {
+        float exponents[2][32];
+        project_rows(exponents[0], shared.queries, stage);
+        exponents_of<false>(exponents, scale, step, diagonal, warp, lane);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) features(query[i], exponents[i / 4], i % 4);
+      }
+      split_barrier_wait(&shared.keys_full[stage], step.parity());
+      std::uint32_t weights[4][4];
+      {
+        const std::uint64_t keys_tile = stage_tile(shared.keys, stage);
+        float scores[32];
+        products_begin();
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+          warpgroup_multiply<false>(scores, query[i], keys_tile + i / 4 * kNextTile + i % 4 * kNextAlongRow,
+                                    i > 0);
+        products_commit();
+        products_wait();
+#pragma unroll
+        for (unsigned i = 0; i < 4; ++i)
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const unsigned column = e / 2 * 8 + 2 * t, row = lane / 4 + e % 2 * 8;
+            const float* const two = scores + 8 * i + e / 2 * 4 + e % 2 * 2;
+            const std::uint32_t diagonal = (column <= row ? 0xffffU : 0U) | (column < row ? 0xffff0000U : 0U);
+            weights[i][e] = pack_bf16(two[0], two[1]) & (i < warp    ? ~0U
+                                                         : i == warp ? diagonal
+                                                                     : 0U);  // no later tokens
+          }
+      }
+      split_barrier_arrive(&shared.keys_free[stage]);
+      const std::uint64_t v_tile = stage_tile(shared.v, chunk_of(step) % kStages);
+      split_barrier_wait(&shared.v_full[chunk_of(step) % kStages], chunk_of(step) / kStages % 2);
+      split_barrier_wait(&shared.state_full, step.number % 2);
+      float o[2][32], o_norm[4];
+      products_begin();
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          warpgroup_multiply<true>(o[c], query[i],
+                                   state_tile + (i / 4 * 2 + c) * kNextTile + i % 4 * kNextRows, i > 0);
+        warpgroup_multiply<false>(o_norm, query[i],
+                                  norm_tile + i / 4 * kNextColumnTile + i % 4 * kNextAlongRow, i > 0);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          warpgroup_multiply<true>(o[c], weights[i], v_tile + c * kNextTile + i * kNextRows, true);
+        warpgroup_multiply<false>(o_norm, weights[i], ones_tile, true);
+      }
+      products_commit();
+      products_wait();
+      split_barrier_arrive(&shared.outputs_done);
+
+      // Outputs to memory, by whole rows.
+      const float inverse[2] = {__fdividef(1.0F, __shfl_sync(~0U, o_norm[0], lane & ~3) + 1e-10F),
+                                __fdividef(1.0F, __shfl_sync(~0U, o_norm[2], lane & ~3) + 1e-10F)};
+      barrier(kQueriesBarrier, kGroup);  // all have read q
+      const unsigned to = swizzled_piece(warp * 16 + lane % 16, lane / 16);
+#pragma unroll
+      for (int c = 0; c < 2; ++c)
+#pragma unroll
+        for (int n = 0; n < 8; n += 2) {
+          std::uint32_t words[4];
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const float* const two = o[c] + 4 * (n + e / 2) + 2 * (e % 2);
+            words[e] = pack_bf16(two[0] * inverse[e % 2], two[1] * inverse[e % 2]);
+          }
+          store_matrices(words, shared.queries[stage][c].bytes + (to ^ n * 16));
+        }
+      __syncwarp();
+      const int row = static_cast<int>(warp * kBlockTokens + lane / 8);
+      uint4 pieces[4][2];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          pieces[i][c] = *reinterpret_cast<const uint4*>(shared.queries[stage][c].bytes +
+                                                         swizzled_piece(row + 4 * i, lane % 8));
+      __nv_bfloat16* at = x.o + (step.first + row) * x.o_stride + head * G::kD + lane % 8 * 8;
+      const bool whole = step.size == kChunk && step.first + kChunk <= end;
+#pragma unroll
+      for (int i = 0; i < 4; ++i, at += 4 * x.o_stride)
+        if (whole || (row + 4 * i >= step.from && row + 4 * i < step.from + step.size &&
+                      step.first + row + 4 * i < end)) {
+          store_global(at, pieces[i][0]);
+          store_global(at + 64, pieces[i][1]);
+        }
+      split_barrier_arrive(&shared.queries_free[stage]);
+    }
+  }
+
+  /// S, a warp 16 of each 64 features: s[h][c][4 n + 2 half] is of feature 64 h + row_0 + 8 half and of
+  /// column 64 c + 8 n + 2 t, the next float of the next column.
+  __device__ void states() {
     const unsigned warp = thread_index() / 32 % 4, lane = thread_index() % 32, g = lane / 4, t = lane % 4;
     const unsigned row_0 = warp * 16 + g;
-    const auto load_v = [&](int first) {
+    const auto load_v = [&](int first, unsigned buffer) {
       const unsigned thread = thread_index() % kGroup, row = thread / 8, piece = thread % 8;
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         const __nv_bfloat16* const from = x.v + kv * G::kD + c * 64 + piece * 8;
-        const std::uint32_t to = shared_address(shared.v[c].bytes + swizzled_piece(row, piece));
+        const std::uint32_t to = shared_address(shared.v[buffer][c].bytes + swizzled_piece(row, piece));
         if (first + kChunk <= x.tokens)
           copy_rows<kChunk, kGroup / 8, false, 128>(from, x.v_stride, first, x.tokens, row, to);
         else
@@ -359,208 +724,116 @@ struct Segment {
       }
       copy_commit();
     };
-    load_v(begin);
-    float s[2][2][32] = {},
-          s_norm[2][4] = {};  // of s_norm the first column, a row per feature row_0 + 64 h + 8 half
-    // Applies `each` to S and `norm` to its normaliser, with where these lie in a state block.
+    load_v(begin, 0);
+    float s[2][2][32] = {}, s_norm[2][4] = {};  // of s_norm the first column
+    // Applies `each` to two neighbours in S and `norm` to its normaliser, with where they lie in a state
+    // block.
     const auto for_state = [&](std::size_t state, const auto& each, const auto& norm) {
-      const std::size_t rows = state * G::kK;
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
+      for (int h = 0; h < 2; ++h)
 #pragma unroll
-        for (int i = 0; i < 32; ++i) {
-          const unsigned feature = h * 64 + i / 4 * 8 + 2 * t + i % 2;
+        for (int half = 0; half < 2; ++half) {
+          const std::size_t row = state * G::kK + h * 64 + row_0 + 8 * half;
 #pragma unroll
-          for (int c = 0; c < 2; ++c)
-            each(s[c][h][i], (rows + feature) * G::kD + c * 64 + row_0 + i % 4 / 2 * 8, feature);
+          for (int n = 0; n < 16; ++n) each(s[h][n / 8] + n % 8 * 4 + 2 * half, row * G::kD + 8 * n + 2 * t);
+          if (t == 0) norm(s_norm[h][2 * half], row);
         }
-        if (t == 0)
-#pragma unroll
-          for (int half = 0; half < 2; ++half)
-            norm(s_norm[h][2 * half], rows + h * 64 + row_0 + 8 * half, h * 64 + row_0 + 8 * half);
-      }
     };
     if constexpr (kOutputs)
       for_state(
           static_cast<std::size_t>(segment) * x.pieces * x.heads + head,
-          [&](float& to, std::size_t at, unsigned) { to = x.starts[at]; },
-          [&](float& to, std::size_t at, unsigned) { to = x.norm_starts[at]; });
-
-    const std::uint64_t ones_tile = tile_descriptor(&shared.ones),
-                        norm_tile = tile_descriptor(&shared.norm_state);
-    const std::uint64_t v_tile = tile_descriptor(&shared.v), weights_tile = tile_descriptor(&shared.weights);
-    constexpr std::uint64_t kNextColumnTile = sizeof(ColumnTile) / 16;
-    const auto tiles_step = [](int i) { return i / 4 * kNextTile + i % 4 * kNextAlongRow; };
-    Step step{.first = begin};
-    for (; step.first < end; step.next()) {
-      const unsigned stage = step.stage();
-      split_barrier_wait(&shared.record_full[step.record()], step.record_parity());
-      if (step.from == 0) step.size = shared.window[step.record()];
-      if (kOutputs && step.size == 0) {
-        split_barrier_wait(&shared.keys_full[stage], step.parity());
-        split_barrier_wait(&shared.queries_full[stage], step.parity());
-        split_barrier_arrive(&shared.features_free[stage]);
-        continue;
-      }
-      // ---- S'
-      const float* const factors = shared.row_factor[step.record()];
+          [&](float* to, std::size_t at) {
+            const float2 two = *reinterpret_cast<const float2*>(x.starts + at);
+            to[0] = two.x;
+            to[1] = two.y;
+          },
+          [&](float& to, std::size_t at) { to = x.norm_starts[at]; });
+    // S times a stage's factors.
+    const auto multiply = [&](const Step& step) {
+      split_barrier_wait(&shared.full[step.stage()], step.parity());
+      float factors[2][2];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        factors[i / 2][i % 2] = shared.row_factor[step.stage()][i / 2 * 64 + row_0 + i % 2 * 8];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
 #pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          const float2 factor = *reinterpret_cast<const float2*>(factors + h * 64 + n * 8 + 2 * t);
+        for (int i = 0; i < 64; ++i) s[h][i / 32][i % 32] *= factors[h][i % 4 / 2];
+        s_norm[h][0] *= factors[h][0];
+        s_norm[h][2] *= factors[h][1];
+      }
+    };
+
+    const std::uint64_t ones_tile = tile_descriptor(&shared.ones);
+    Step step{.first = begin};
+    for (; step.first < end; step.next()) {
+      const unsigned stage = step.stage(), buffer = chunk_of(step) % kStages;
+      multiply(step);
+      if (kOutputs && step.from == 0) step.size = shared.window[stage];
+      release(stage);
+      if (step.from == 0) {
+        copy_wait<0>();
+        publish_to_products();
+        split_barrier_arrive(&shared.v_full[buffer]);
+      }
+      if constexpr (kOutputs) {
+        if (step.number > 0) split_barrier_wait(&shared.outputs_done, (step.number - 1) % 2);
+        const unsigned to = swizzled_piece(warp * 16 + lane % 16, lane / 16);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
 #pragma unroll
           for (int c = 0; c < 2; ++c)
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              s[c][h][4 * n + 2 * half] *= factor.x;
-              s[c][h][4 * n + 2 * half + 1] *= factor.y;
-            }
-        }
+            for (int n = 0; n < 8; n += 2) {
+              std::uint32_t words[4];
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float& norm = s_norm[h][2 * half];
-          norm *= factors[h * 64 + row_0 + 8 * half];
-          if (kOutputs && t == 0)
-            *reinterpret_cast<__nv_bfloat16*>(shared.norm_state[h].bytes + 2 * (row_0 + 8 * half)) =
-                __float2bfloat16_rn(norm);
+              for (int e = 0; e < 4; ++e) {
+                const float* const two = s[h][c] + 4 * (n + e / 2) + 2 * (e % 2);
+                words[e] = pack_bf16(two[0], two[1]);
+              }
+              store_matrices(words, shared.state[h][c].bytes + (to ^ n * 16));
+            }
+          if (t == 0)
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+              *reinterpret_cast<__nv_bfloat16*>(shared.norm_state[h].bytes + 2 * (row_0 + 8 * half)) =
+                  __float2bfloat16_rn(s_norm[h][2 * half]);
         }
+        publish_to_products();
+        split_barrier_arrive(&shared.state_full);
       }
       split_barrier_wait(&shared.keys_full[stage], step.parity());
-      if constexpr (kOutputs) split_barrier_wait(&shared.queries_full[stage], step.parity());
-      const std::uint64_t keys_tile = tile_descriptor(&shared.keys[stage]);
-      const std::uint64_t keys_pair = tile_pair_descriptor(&shared.keys[stage]);
-      const std::uint64_t queries_tile = tile_descriptor(&shared.queries[stage]);
-
-      if constexpr (kOutputs) {
-        float scores[32];
-        products_begin();
+      split_barrier_wait(&shared.v_full[buffer], chunk_of(step) / kStages % 2);
+      // The other buffer's last use is over: this warpgroup's, as all of it has come here, and that of
+      // outputs.
+      if (step.from == 0 && step.first + kChunk < end) load_v(step.first + kChunk, buffer ^ 1);
+      const std::uint64_t keys_tile = stage_tile(shared.keys, stage);
+      const std::uint64_t v_pair = tile_pair_descriptor(shared.v) + buffer * (2 * kNextTile);
+      products_begin();
 #pragma unroll
-        for (int i = 0; i < 8; ++i)
-          warpgroup_multiply<false>(scores, queries_tile + tiles_step(i), keys_tile + tiles_step(i), i > 0);
-        products_commit();
-        products_wait();
-        const unsigned from = swizzled_piece(warp * 16 + lane % 16, lane / 16);
+      for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          std::uint32_t weights[4];
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const unsigned column = 16 * i + e / 2 * 8 + 2 * t, row = row_0 + e % 2 * 8;
-            const float* const two = scores + 8 * i + e / 2 * 4 + e % 2 * 2;
-            weights[e] = pack_bf16(column <= row ? two[0] : 0.0F, column < row ? two[1] : 0.0F);
-          }
-          store_matrices(weights, shared.weights.bytes + (from ^ 2 * i * 16));
+        for (int h = 0; h < 2; ++h) {
+          warpgroup_multiply_transposed(s[h][0], s[h][1], keys_tile + h * kNextTile + i * kNextRows,
+                                        v_pair + i * kNextRows);
+          warpgroup_multiply_transposed<false>(s_norm[h], keys_tile + h * kNextTile + i * kNextRows,
+                                               ones_tile);
         }
-      }
-      copy_wait<0>();
-      publish_to_products();
-      barrier(kProductsBarrier, kGroup);
-
-      const auto add_keys = [&] {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-#pragma unroll
-          for (int c = 0; c < 2; ++c)
-            warpgroup_multiply_transposed(s[c][0], s[c][1], v_tile + c * kNextTile + i * kNextRows,
-                                          keys_pair + i * kNextRows);
-#pragma unroll
-          for (int h = 0; h < 2; ++h)
-            warpgroup_multiply_transposed<false>(s_norm[h], keys_tile + h * kNextTile + i * kNextRows,
-                                                 ones_tile);
-        }
-      };
-      if constexpr (kOutputs) {
-        float o_norm[4];
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          float o[32];
-          std::uint32_t a[8][4];
-#pragma unroll
-          for (int i = 0; i < 8; ++i)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const float* const two = s[c][i / 4] + i % 4 * 8 + e / 2 * 4 + e % 2 * 2;
-              a[i][e] = pack_bf16(two[0], two[1]);
-            }
-          products_begin();
-#pragma unroll
-          for (int i = 0; i < 8; ++i) warpgroup_multiply<false>(o, a[i], queries_tile + tiles_step(i), i > 0);
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            warpgroup_multiply_transposed<false>(o, v_tile + c * kNextTile + i * kNextRows,
-                                                 weights_tile + i * kNextAlongRow);
-          if (c == 0) {
-#pragma unroll
-            for (int i = 0; i < 8; ++i)
-              warpgroup_multiply<false>(o_norm, queries_tile + tiles_step(i),
-                                        norm_tile + i / 4 * kNextColumnTile + i % 4 * kNextAlongRow, i > 0);
-#pragma unroll
-            for (int i = 0; i < 4; ++i)
-              warpgroup_multiply<false>(o_norm, weights_tile + i * kNextAlongRow, ones_tile, true);
-          }
-          products_commit();
-          if (c == 0) {
-            products_wait();
-            if (t == 0) {
-              shared.inverse[row_0] = __fdividef(1.0F, o_norm[0] + 1e-10F);
-              shared.inverse[row_0 + 8] = __fdividef(1.0F, o_norm[2] + 1e-10F);
-            }
-            barrier(kProductsBarrier, kGroup);
-          } else {
-            add_keys();
-            products_commit();
-            products_wait<1>();
-          }
-          // 64 columns of the outputs, turned; rows are stored whole.
-          if (c > 0) barrier(kProductsBarrier, kGroup);  // the first 64 are stored
-          const unsigned to = swizzled_piece(lane / 16 * 8 + lane % 8, warp * 2 + lane / 8 % 2);
-#pragma unroll
-          for (int n = 0; n < 8; n += 2) {
-            std::uint32_t out[4];
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const float2 inverse =
-                  *reinterpret_cast<const float2*>(shared.inverse + (n + e / 2) * 8 + 2 * t);
-              const float* const two = o + 4 * (n + e / 2) + 2 * (e % 2);
-              out[e] = pack_bf16(two[0] * inverse.x, two[1] * inverse.y);
-            }
-            store_matrices_transposed(out, shared.out.bytes + n * 1024 + to);
-          }
-          barrier(kProductsBarrier, kGroup);
-          const int row = static_cast<int>(warp * 16 + lane / 8);
-          __nv_bfloat16* at = x.o + (step.first + row) * x.o_stride + head * G::kD + c * 64 + lane % 8 * 8;
-          const bool whole = step.size == kChunk && step.first + kChunk <= end;
-#pragma unroll
-          for (int i = 0; i < 16; i += 4, at += 4 * x.o_stride)
-            if (whole ||
-                (row + i >= step.from && row + i < step.from + step.size && step.first + row + i < end))
-              *reinterpret_cast<uint4*>(at) = *reinterpret_cast<const uint4*>(
-                  shared.out.bytes + swizzled_piece(warp * 16 + lane / 8 + i, lane % 8));
-        }
-      } else {
-        products_begin();
-        add_keys();
-        products_commit();
-      }
+      products_commit();
       products_wait();
-      split_barrier_arrive(&shared.features_free[stage]);
-      barrier(kProductsBarrier, kGroup);
-      if (step.last_of_chunk() && step.first + kChunk < end) load_v(step.first + kChunk);
+      split_barrier_arrive(&shared.keys_free[stage]);
     }
 
-    if (!kOutputs || segment == x.segments - 1) {
-      float* const states = kOutputs ? x.state : x.starts;
-      float* const norms = kOutputs ? x.norm : x.norm_starts;
-      for_state(
-          static_cast<std::size_t>(kOutputs ? 0 : segment) * x.heads + head,
-          [&](float value, std::size_t at, unsigned feature) {
-            states[at] = value * shared.row_end[feature];
-          },
-          [&](float value, std::size_t at, unsigned feature) {
-            norms[at] = value * shared.row_end[feature];
-          });
-    }
+    if (kOutputs && segment < x.segments - 1) return;
+    if constexpr (kOutputs) multiply(step);
+    float* const states = kOutputs ? x.state : x.starts;
+    float* const norms = kOutputs ? x.norm : x.norm_starts;
+    for_state(
+        static_cast<std::size_t>(kOutputs ? 0 : segment) * x.heads + head,
+        [&](const float* two, std::size_t at) {
+          *reinterpret_cast<float2*>(states + at) = float2{two[0], two[1]};
+        },
+        [&](float value, std::size_t at) { norms[at] = value; });
   }
 };
 
@@ -595,22 +868,23 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
                x.taps + (static_cast<std::size_t>(which) * x.heads + head) * kConvTaps * G::kD + part * 8);
   }
   copy_commit();
-  if (thread < G::kK) {
-    shared.row_tail[thread] = 0;
+  if (thread < G::kK)
     shared.bias[thread] = kLog2E * (x.gate_bias ? x.gate_bias[work.kv * G::kK + thread] : 0.0F);
-  }
   constexpr unsigned kOnes = sizeof(shared.norm_state) / 4;  // ones comes after norm_state
   for (unsigned i = thread; i < kOnes + sizeof(shared.ones) / 4; i += kThreads)
     reinterpret_cast<std::uint32_t*>(shared.norm_state)[i] = i >= kOnes && i < kOnes + 32 ? 0x3f803f80U : 0;
-  constexpr int kGateArrivals = Work::kGateWarps * 32;
-  if (thread < kRecords) split_barrier_set(&shared.record_full[thread], kGateArrivals);
-  if (thread == 0) split_barrier_set(&shared.spans_full, kGateArrivals);
   if (thread < kStages) {
-    split_barrier_set(&shared.distances_full[thread], kGateArrivals);
-    split_barrier_set(&shared.distances_free[thread], (kOutputs ? 2 : 1) * kGroup * kBlocks);
-    split_barrier_set(&shared.queries_full[thread], kGroup);
+    split_barrier_set(&shared.full[thread], kGroup);
+    split_barrier_set(&shared.free[thread], Work::kReaders * kGroup * kBlocks);
+    split_barrier_set(&shared.queries_free[thread], kGroup);
     split_barrier_set(&shared.keys_full[thread], kGroup);
-    split_barrier_set(&shared.features_free[thread], kGroup);
+    split_barrier_set(&shared.keys_free[thread], (kOutputs ? 2 : 1) * kGroup);
+    split_barrier_set(&shared.spans_full[thread], 64 * Work::kGateTiles);
+    split_barrier_set(&shared.v_full[thread], kGroup);
+  }
+  if (thread == 0) {
+    split_barrier_set(&shared.state_full, kGroup);
+    split_barrier_set(&shared.outputs_done, kGroup);
   }
   let_next_kernel_start();
   copy_wait<0>();
@@ -618,21 +892,21 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
   cluster_barrier();
 
   const unsigned role = __shfl_sync(~0U, thread / kGroup, 0);
-  if (role == kProducts) {
-    take_registers<kProductRegisters>();
-    work.products();
-  } else if (role == kKeys) {
-    give_registers<kOtherRegisters>();
-    work.template features_of<false>();
+  if (role == kStates) {
+    take_registers<kStateRegisters>();
+    work.states();
   } else if (role == kQueries) {
-    give_registers<kOtherRegisters>();
+    take_registers<kQueryRegisters>();
     if constexpr (kOutputs)
-      work.template features_of<true>();
+      work.queries();
     else
-      work.template features_of<false, 1>();
+      work.template keys<1>();
+  } else if (role == kKeys) {
+    give_registers<kKeyRegisters>();
+    work.keys();
   } else {
-    give_registers<kOtherRegisters>();
-    work.gates(thread / 32 % 4);
+    give_registers<kGateRegisters>();
+    work.gates();
   }
   __syncwarp();
   cluster_barrier();  // the other block may still write here

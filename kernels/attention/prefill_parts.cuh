@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "kernels/attention/forms.h"
-#include "kernels/attention/hopper.cuh"
 #include "kernels/attention/layout.h"
+#include "kernels/hopper.cuh"
 
 namespace lawcat::cuda {
 
@@ -29,9 +29,7 @@ struct PrefillArguments {
   float* starts;           // [segments, H, K, D]: states at the segments' starts; from kernel 1: their sums
   float* norm_starts;      // [segments, H, K]
   float* decays;           // [segments, Hkv, K]: product of a segment's gates
-  float* to_refs;          // joined, as decays: what a segment's start is multiplied by to become S'
-  float4* sums;            // joined: chunks' sums; prefill.cu tells the order
-  uint2* primes;           // joined: S', likewise, in bf16
+  std::byte* sums;         // [segments, H, kJoinedSumsBytes]: prefill_joined.cu's
   float *state, *norm;     // final
   int heads, kv_heads, tokens, segments, segment_tokens;
   int pieces;  // of a segment; the states kernel does each by itself, and starts, norm_starts and decays are
@@ -56,8 +54,9 @@ struct Half4 {
 };
 
 /// Rows -3 to 15 of a warp's block convolved, in fp16, to 16 rows of a tile. A lane has four channels of 8
-/// rows. Taps are scaled so that no sum leaves fp16's range; inputs beyond it count as its largest value.
-template <int kD>
+/// rows, kAtOnce of them at a time; input rows are kStride channels apart. Taps are scaled so that no sum
+/// leaves fp16's range; inputs beyond it count as its largest value.
+template <int kD, int kAtOnce = kBlockTokens / 2, int kStride = kD>
 __device__ inline void convolve(const __nv_bfloat16* rows, const __half* taps, std::byte* out,
                                 unsigned lane) {
   constexpr int kRows = kBlockTokens / 2;
@@ -66,24 +65,31 @@ __device__ inline void convolve(const __nv_bfloat16* rows, const __half* taps, s
 #pragma unroll
   for (int j = 0; j < kConvTaps; ++j) w[j] = *reinterpret_cast<const Half4*>(taps + j * kD + channel);
   const auto row = [&](int i) {
-    const uint2 bits = *reinterpret_cast<const uint2*>(rows + (first + i) * kD + channel);
+    const uint2 bits = *reinterpret_cast<const uint2*>(rows + (first + i) * kStride + channel);
     const float2 low = unpack_bf16(bits.x), high = unpack_bf16(bits.y);
     const std::uint32_t halves[2] = {pack_fp16(low.x, low.y), pack_fp16(high.x, high.y)};
     return *reinterpret_cast<const Half4*>(halves);
   };
   const unsigned to = swizzled_piece(0, lane % 16 / 2) + lane % 2 * 8;
-  Half4 x[kHalo + kRows];  // all of them before the first result, whose place might be theirs for all the
-                           // compiler knows
+  Half4 x[kHalo + kAtOnce];
 #pragma unroll
-  for (int i = 0; i < kHalo + kRows; ++i) x[i] = row(i);
+  for (int i = 0; i < kHalo; ++i) x[i] = row(i);
 #pragma unroll
-  for (int i = 0; i < kRows; ++i) {
-    const Half4 &x0 = x[i], &x1 = x[i + 1], &x2 = x[i + 2], &x3 = x[i + 3];
-    // The current token's tap, the largest as a rule, last.
-    const Half4 sum{
-        __hfma2(w[3].a, x3.a, __hfma2(w[2].a, x2.a, __hfma2(w[1].a, x1.a, __hmul2(w[0].a, x0.a)))),
-        __hfma2(w[3].b, x3.b, __hfma2(w[2].b, x2.b, __hfma2(w[1].b, x1.b, __hmul2(w[0].b, x0.b))))};
-    *reinterpret_cast<Half4*>(out + first * 128 + i * 128 + (to ^ i % 8 * 16)) = sum;
+  for (int begin = 0; begin < kRows; begin += kAtOnce) {
+    // All of them before the first result, whose place might be theirs for all the compiler knows.
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) x[kHalo + i] = row(begin + kHalo + i);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const Half4 &x0 = x[i], &x1 = x[i + 1], &x2 = x[i + 2], &x3 = x[i + 3];
+      // The current token's tap, the largest as a rule, last.
+      const Half4 sum{
+          __hfma2(w[3].a, x3.a, __hfma2(w[2].a, x2.a, __hfma2(w[1].a, x1.a, __hmul2(w[0].a, x0.a)))),
+          __hfma2(w[3].b, x3.b, __hfma2(w[2].b, x2.b, __hfma2(w[1].b, x1.b, __hmul2(w[0].b, x0.b))))};
+      *reinterpret_cast<Half4*>(out + (first + begin + i) * 128 + (to ^ (begin + i) % 8 * 16)) = sum;
+    }
+#pragma unroll
+    for (int i = 0; i < kHalo; ++i) x[i] = x[kAtOnce + i];
   }
 }
 
@@ -138,15 +144,14 @@ __device__ inline void features(const float (&z)[kTiles][2], float z_scale, cons
   // exp needs its largest argument taken away only where fp32 would not hold the sums of both softmaxes.
   constexpr float kSafe = 1LL << 60;
   float ups[kTiles][2], downs[kTiles][2], up = 0, down = 0;
-  const auto exponentials = [&](float high, float low) {
+  const auto add_up = [&] {
     up = down = 0;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const float x = z[n][e] * z_scale;
-        up += ups[n][e] = exp2_fast(x - high);
-        down += downs[n][e] = exp2_fast(low - x);
+        up += ups[n][e];
+        down += downs[n][e];
       }
 #pragma unroll
     for (int step = 1; step < 4; step *= 2) {
@@ -154,7 +159,16 @@ __device__ inline void features(const float (&z)[kTiles][2], float z_scale, cons
       down += __shfl_xor_sync(~0U, down, step);
     }
   };
-  exponentials(0, 0);
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+    // Those of -z two at a time from those of z; what fp32 does not hold is infinite or no number in the
+    // sums.
+    const float a = ups[n][0] = exp2_fast(z[n][0] * z_scale), b = ups[n][1] = exp2_fast(z[n][1] * z_scale);
+    const float inverse = reciprocal_fast(a * b);
+    downs[n][0] = b * inverse;
+    downs[n][1] = a * inverse;
+  }
+  add_up();
   if (!__all_sync(~0U, up < kSafe && down < kSafe)) {
     float high = -INFINITY, low = INFINITY;
 #pragma unroll
@@ -169,7 +183,16 @@ __device__ inline void features(const float (&z)[kTiles][2], float z_scale, cons
       high = fmaxf(high, __shfl_xor_sync(~0U, high, step));
       low = fminf(low, __shfl_xor_sync(~0U, low, step));
     }
-    exponentials(high * z_scale, low * z_scale);  // the scale is positive
+    high *= z_scale;  // the scale is positive
+    low *= z_scale;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        ups[n][e] = exp2_fast(z[n][e] * z_scale - high);
+        downs[n][e] = exp2_fast(low - z[n][e] * z_scale);
+      }
+    add_up();
   }
   // The definition's floor of 1e-12 is far below what bf16 sums resolve: left out.
   up = reciprocal_fast(up);
@@ -304,6 +327,12 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, int threads, int sh
   config.numAttrs = count;
   return cudaLaunchKernelEx(&config, kernel, arguments...);
 }
+
+/// prefill_joined.cu: all three kernels in one launch, for D = 64; a block has kJoinedHeads heads of a kv
+/// head and a segment of `chunks` chunks, up to kMostJoinedChunks.
+inline constexpr int kJoinedHeads = 2, kMostJoinedChunks = 3;
+inline constexpr std::size_t kJoinedSumsBytes = 64 * 64 * 2 + 64 * 3 * sizeof(float);
+cudaError_t launch_joined(const PrefillArguments& x, int chunks, cudaStream_t stream);
 
 /// prefill128.cu: kernels 1 (without outputs) and 3 for D = 128, one head a block.
 cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, cudaStream_t stream);

@@ -3,6 +3,7 @@
 #include "kernels/measure/measure.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -179,12 +180,22 @@ std::string gpu_name() {
   return properties.name;
 }
 
+std::vector<std::string> attention_names() {
+  std::vector<std::string> names;
+  for (const Attention attention : kAttentions) names.emplace_back(name_of(attention));
+  return names;
+}
+
 std::vector<Measurement> plan(const MeasureRequest& request) {
   std::vector<Measurement> calls;
   const auto add = [&calls](Measurement call) {
     const auto same = [&call](const Measurement& other) { return call.same_call(other); };
     if (std::none_of(calls.begin(), calls.end(), same)) calls.push_back(std::move(call));
   };
+  const std::vector<std::string> known = attention_names();
+  for (const std::string& name : request.attentions)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw InputError("gpu: attention", fmt::format("some of {}", fmt::join(known, ", ")), name);
   for (const ModelConfig& config : request.models) {
     if (!config.lawcat)
       throw InputError("gpu: model " + config.name, "a LAWCAT model", "one with softmax attention");
@@ -206,7 +217,9 @@ std::vector<Measurement> plan(const MeasureRequest& request) {
     }
     for (const Attention attention : kAttentions) {
       const bool unit = attention == Attention::unit;
-      if (!unit && !request.softmax) break;
+      if (std::find(request.attentions.begin(), request.attentions.end(), name_of(attention)) ==
+          request.attentions.end())
+        continue;
       for (const char* part : {"layer", "model"}) {
         if (!(part == std::string_view("layer") ? request.layer : request.model)) continue;
         Measurement call{.shape = shape,

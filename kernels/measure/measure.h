@@ -17,6 +17,9 @@ namespace lawcat {
 /// Name of this machine's GPU; empty when there is none that the kernels can use.
 std::string gpu_name();
 
+/// The unit and the forms of softmax attention that layers and models are measured with.
+std::vector<std::string> attention_names();
+
 struct MeasureRequest {
   std::vector<ModelConfig> models;  ///< LAWCAT networks, each by another name
   std::vector<int> tokens;          ///< of prefill, and before a decode step whose cost depends on them
@@ -24,15 +27,15 @@ struct MeasureRequest {
   bool unit = true;                 ///< which operations: steps 3-8,
   bool layer = false;               ///< a layer with its projections and MLP,
   bool model = false;               ///< the whole network with its head;
-  bool softmax = false;             ///< the last two also with softmax attention, in every form that is there
-  std::string gates = "plain";      ///< regime of the gate logits
-  double seconds = 0.3;             ///< timed for each call
-  int repetitions = 20;             ///< at least so many samples
-  double energy_seconds = 2;        ///< metered for each call; 0 for no energy
+  std::vector<std::string> attentions{"unit"};  ///< of the last two: some of attention_names()
+  std::string gates = "plain";                  ///< regime of the gate logits
+  double seconds = 0.3;                         ///< timed for each call
+  int repetitions = 20;                         ///< at least so many samples
+  double energy_seconds = 2;                    ///< metered for each call; 0 for no energy
 };
 
 /// The calls that the request asks for, in order, nothing measured yet. Throws InputError for a shape that
-/// the kernels do not take. Needs no GPU.
+/// the kernels do not take, and for an attention of another name. Needs no GPU.
 std::vector<GpuReference::Measurement> plan(const MeasureRequest& request);
 
 struct MeasureObserver {

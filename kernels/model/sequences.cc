@@ -10,6 +10,7 @@
 
 #include "hostlib/io/error.h"
 #include "kernels/dense/dense.h"
+#include "kernels/dense/gate_up.h"
 
 namespace lawcat::cuda {
 namespace {
@@ -221,9 +222,20 @@ void CudaSequences::Impl::layer(int l, const Rows& rows, const Attend& attend_wi
     check(rms_norm(part, weights.attention_norm.as<float>(), epsilon, count, c.hidden_size, normed.as<Bf16>(),
                    stream),
           "norm");
-    project(normed.data(), c.hidden_size, weights.mlp_gate_up, mlp_both.data(), 2 * c.intermediate_size,
-            count, c.hidden_size, 2 * c.intermediate_size, false, stream);
-    check(swiglu(mlp_both.as<Bf16>(), count, c.intermediate_size, mlp.as<Bf16>(), stream), "swiglu");
+    const GateUpCall both{.x = normed.as<Bf16>(),
+                          .x_stride = c.hidden_size,
+                          .w = weights.mlp_gate_up.as<Bf16>(),
+                          .h = mlp.as<Bf16>(),
+                          .rows = count,
+                          .in = c.hidden_size,
+                          .channels = c.intermediate_size};
+    if (pays(both)) {
+      check(gate_up(both, stream), "gates of the MLP");
+    } else {
+      project(normed.data(), c.hidden_size, weights.mlp_gate_up, mlp_both.data(), 2 * c.intermediate_size,
+              count, c.hidden_size, 2 * c.intermediate_size, false, stream);
+      check(swiglu(mlp_both.as<Bf16>(), count, c.intermediate_size, mlp.as<Bf16>(), stream), "swiglu");
+    }
     project(mlp.data(), c.intermediate_size, weights.mlp_down, part, c.hidden_size, count,
             c.intermediate_size, c.hidden_size, true, stream);
   }

@@ -29,7 +29,7 @@ struct GpuOptions {
   bool tokens_given = false;
   std::vector<std::string> operations{"unit"};
   std::vector<int> batches{1};
-  bool softmax = false;
+  std::vector<std::string> attentions{"unit"};
   std::string gates = "plain";
   double energy_s = 2;
   std::string out;
@@ -55,7 +55,7 @@ int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
   request.unit = wanted("unit");
   request.layer = wanted("layer");
   request.model = wanted("model");
-  request.softmax = options.softmax;
+  request.attentions = options.attentions;
   request.gates = options.gates;
   request.energy_seconds = options.energy_s;
   if (options.brief) {
@@ -161,8 +161,12 @@ void add_gpu_command(CLI::App& app, int& code) {
       ->delimiter(',')
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  measuring(app.add_flag("--softmax", options->softmax,
-                         "Layers and models also with softmax attention, in every form that this build has"));
+  measuring(
+      app.add_option("--attention", options->attentions,
+                     "Of layers and models, separated by commas: unit, or softmax attention by our plain "
+                     "kernel, softmax, or PyTorch's where this build has them, torch-cudnn, torch-flash"))
+      ->delimiter(',')
+      ->capture_default_str();
   measuring(
       app.add_option("--gates", options->gates,
                      "Gate logits of the random inputs: plain (0 +- 2), long (9 +- 2) or spiky (0 +- 8)"))

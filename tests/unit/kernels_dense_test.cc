@@ -7,12 +7,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <numeric>
+#include <span>
 
 #include "hostlib/ops/dense.h"
 #include "hostlib/ops/rope.h"
 #include "hostlib/ops/softmax_attention.h"
 #include "kernels/dense/dense.h"
+#include "kernels/dense/gate_up.h"
 #include "kernels/dense/matmul.h"
 #include "kernels/softmax/softmax_attention.h"
 #include "tests/support/cuda_test.h"
@@ -120,6 +123,100 @@ INSTANTIATE_TEST_SUITE_P(OddSizes, MatmulShapes,
                          [](const auto& p) {
                            return fmt::format("{}x{}x{}", p.param[0], p.param[1], p.param[2]);
                          });
+
+TEST_F(Dense, ALargeProductsChosenAlgorithmIsRightAndGivesTheSameBitsInEveryObject) {
+  constexpr int kTokens = 1024, kIn = 4096, kOut = 4096, kCompared = 16;  // enough operations to choose
+  const auto x = random_bf16(size(kTokens * kIn), 1), w = random_bf16(size(kOut * kIn), 2);
+  std::vector<float> expected(size(kCompared * kOut));
+  matmul(std::span(x).first(size(kCompared * kIn)), w, kCompared, expected);
+  const DeviceBuffer dx = upload(to_bf16(x)), dw = upload(to_bf16(w));
+  std::array<std::vector<float>, 2> results;
+  for (auto& result : results) {
+    const DeviceBuffer y = poisoned<float>(size(kTokens * kOut));
+    cuda::Matmul matmul_on_gpu;
+    const cuda::Stream stream;
+    matmul_on_gpu({.x = dx.as<Bf16>(),
+                   .x_stride = kIn,
+                   .w = dw.as<Bf16>(),
+                   .y = y.data(),
+                   .y_stride = kOut,
+                   .tokens = kTokens,
+                   .in = kIn,
+                   .out = kOut,
+                   .y_is_fp32 = true},
+                  stream.get());
+    stream.wait();
+    result = download<float>(y.data(), size(kTokens * kOut));
+  }
+  EXPECT_EQ(results[0], results[1]);
+  results[0].resize(expected.size());
+  EXPECT_LT(distance(results[0], expected), kFp32Bound);
+}
+
+class GateUpShapes : public test::CudaTest, public testing::WithParamInterface<std::array<int, 3>> {};
+
+TEST_P(GateUpShapes, GateUpEqualsTheHostsProductsAndSwigluAndWritesNothingElse) {
+  const auto [rows, in, channels] = GetParam();
+  const int x_stride = in + 24;
+  constexpr int kBehind = 4096;
+  const auto x = random_bf16(size(rows * in), 1), w = random_bf16(size(2 * channels * in), 2);
+  std::vector<float> gate(size(rows * channels)), up(gate.size());
+  matmul(x, std::span(w).first(size(channels * in)), rows, gate);
+  matmul(x, std::span(w).last(size(channels * in)), rows, up);
+  const float largest = std::ranges::max(gate);
+  swiglu(gate, up);
+
+  const DeviceBuffer dx = upload(to_bf16(widen(x, rows, in, x_stride))), dw = upload(to_bf16(w));
+  const cuda::Stream stream;
+  std::array<std::vector<Bf16>, 2> results;
+  for (auto& result : results) {
+    const DeviceBuffer h = poisoned<Bf16>(gate.size() + kBehind);
+    check(cuda::gate_up({.x = dx.as<Bf16>(),
+                         .x_stride = x_stride,
+                         .w = dw.as<Bf16>(),
+                         .h = h.as<Bf16>(),
+                         .rows = rows,
+                         .in = in,
+                         .channels = channels},
+                        stream.get()),
+          "gate_up");
+    stream.wait();
+    result = download<Bf16>(h.data(), gate.size() + kBehind);
+  }
+  auto values = to_floats(results[0]);
+  EXPECT_TRUE(std::all_of(values.begin() + static_cast<std::ptrdiff_t>(gate.size()), values.end(),
+                          [](float value) { return std::isnan(value); }));
+  EXPECT_EQ(std::memcmp(results[0].data(), results[1].data(), results[0].size() * sizeof(Bf16)), 0)
+      << "same call, same bits";
+  values.resize(gate.size());
+  EXPECT_LT(distance(values, gate), kBf16Bound) << "gates up to " << largest;
+}
+
+INSTANTIATE_TEST_SUITE_P(OddSizes, GateUpShapes,
+                         testing::Values(std::array{1, 8, 8}, std::array{77, 72, 136},
+                                         std::array{129, 200, 264}, std::array{300, 2048, 104},
+                                         std::array{640, 136, 1000}, std::array{2100, 64, 2744}),
+                         [](const auto& p) {
+                           return fmt::format("{}x{}x{}", p.param[0], p.param[1], p.param[2]);
+                         });
+
+TEST_F(Dense, GateUpRefusesWhatTheCopyEngineCannotRead) {
+  const DeviceBuffer memory(4096);
+  cuda::GateUpCall call{.x = memory.as<Bf16>(),
+                        .x_stride = 16,
+                        .w = memory.as<Bf16>(),
+                        .h = memory.as<Bf16>(),
+                        .rows = 1,
+                        .in = 16,
+                        .channels = 16};
+  EXPECT_TRUE(cuda::takes(call));
+  EXPECT_FALSE(cuda::pays(call)) << "few rows";
+  call.x_stride = 20;
+  EXPECT_EQ(cuda::gate_up(call, nullptr), cudaErrorInvalidValue) << "rows begin at 8 bytes";
+  call.x_stride = 16;
+  call.w = memory.as<Bf16>() + 4;
+  EXPECT_EQ(cuda::gate_up(call, nullptr), cudaErrorInvalidValue) << "weights begin at 8 bytes";
+}
 
 TEST_F(Dense, NormEqualsTheHostsForNarrowAndWideRowsAndZeros) {
   for (const int channels : {8, 64, 264, 4096, 16392}) {

@@ -43,12 +43,31 @@ TEST(Plan, OfTheUnitIsPrefillByLengthAndDecodeByBatch) {
 TEST(Plan, SoftmaxAttentionDecodesAfterEachLength) {
   MeasureRequest request = small_request();
   request.unit = false;
-  request.model = request.softmax = true;
+  request.model = true;
+  request.attentions = attention_names();
   const std::vector<std::string> list = words(plan(request));
   EXPECT_EQ(list.size(), 16u);  // four forms of attention, four calls each
   EXPECT_THAT(list,
               testing::IsSupersetOf({"model_prefill unit 300 x 1", "model_decode unit 256 x 4",
                                      "model_decode softmax 128 x 1", "model_decode torch-flash 300 x 1"}));
+}
+
+TEST(Plan, HasOnlyTheAttentionsAskedFor) {
+  MeasureRequest request = small_request();
+  request.unit = false;
+  request.layer = true;
+  request.tokens = {128};
+  request.attentions = {"torch-cudnn", "torch-flash"};
+  EXPECT_THAT(words(plan(request)),
+              ElementsAre("layer_prefill torch-cudnn 128 x 1", "layer_decode torch-cudnn 128 x 1",
+                          "layer_prefill torch-flash 128 x 1", "layer_decode torch-flash 128 x 1"));
+}
+
+TEST(Plan, RefusesAnAttentionThatNobodyKnows) {
+  MeasureRequest request = small_request();
+  request.attentions = {"unit", "flash"};
+  test::expect_input_error([&] { plan(request); },
+                           "attention: expected some of unit, softmax, torch-cudnn, torch-flash, got flash");
 }
 
 TEST(Plan, ModelsOfOneShapeShareTheUnitsCalls) {
@@ -95,7 +114,8 @@ class OnGpu : public testing::Test {
 
 TEST_F(OnGpu, EveryCallOfThePlanIsInAFileThatCanBeReadAgain) {
   MeasureRequest request = small_request();
-  request.layer = request.model = request.softmax = true;
+  request.layer = request.model = true;
+  request.attentions = attention_names();
   const GpuReference reference = run(request);
   EXPECT_EQ(reference.measurements.size() + left_out_.size(), plan(request).size());
   EXPECT_EQ(static_cast<std::size_t>(files_), reference.measurements.size());

@@ -35,12 +35,6 @@ __device__ inline void store_matrices(const std::uint32_t (&r)[4], void* row) {
                "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
                : "memory");
 }
-__device__ inline void store_matrices_transposed(const std::uint32_t (&r)[4], void* row) {
-  asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(row)),
-      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-      : "memory");
-}
 
 /// c += a b: a 16 x 16, b 16 x 8, c 16 x 8.
 __device__ inline void multiply_fp16(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
@@ -59,6 +53,10 @@ __device__ inline void copy_async(std::uint32_t shared, const void* global, bool
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(there ? 16 : 0)
                : "memory");
 }
+/// The line at an address to the L2 cache.
+__device__ inline void prefetch(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
 __device__ inline void copy_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -66,6 +64,23 @@ __device__ inline void copy_commit() {
 template <int kPending>
 __device__ inline void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// By addresses as shared_address gives them.
+__device__ inline void store_shared(std::uint32_t shared, uint2 value) {
+  asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared), "r"(value.x), "r"(value.y) : "memory");
+}
+__device__ inline uint2 load_shared(std::uint32_t shared) {
+  uint2 value;
+  asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(value.x), "=r"(value.y) : "r"(shared) : "memory");
+  return value;
+}
+
+/// 16 bytes to global memory.
+__device__ inline void store_global(void* to, uint4 value) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(value.x), "r"(value.y), "r"(value.z),
+               "r"(value.w)
+               : "memory");
 }
 
 /// A barrier of `threads` threads; numbers 1 to 15, 0 is __syncthreads.
@@ -90,6 +105,19 @@ __device__ inline void split_barrier_wait(std::uint64_t* barrier, unsigned parit
       : "memory");
 }
 
+/// `bytes` from global to shared memory by the copy engine; they count towards what the barrier expects.
+__device__ inline void copy_bulk(std::uint32_t shared, const void* global, unsigned bytes,
+                                 std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared),
+      "l"(global), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+/// This thread's ordinary writes, and those it has waited for, are seen by the copy engine.
+__device__ inline void publish_to_copies() {
+  asm volatile("fence.proxy.async;" ::: "memory");
+}
+
 // Blocks of a cluster: what lies at an address in this block's shared memory lies in another's at
 // peer_address.
 __device__ inline unsigned cluster_rank() {
@@ -108,10 +136,10 @@ __device__ inline void store_in_peer(std::uint32_t address, float value, std::ui
                "f"(value), "r"(barrier)
                : "memory");
 }
-__device__ inline void store_in_peer(std::uint32_t address, float2 value, std::uint32_t barrier) {
+__device__ inline void store_in_peer(std::uint32_t address, uint2 value, std::uint32_t barrier) {
   asm volatile(
-      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(address),
-      "f"(value.x), "f"(value.y), "r"(barrier)
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%0], {%1, %2}, [%3];" ::"r"(address),
+      "r"(value.x), "r"(value.y), "r"(barrier)
       : "memory");
 }
 /// Tells the other block that something was read; it publishes no stores.
@@ -189,6 +217,16 @@ __device__ inline float2 unpack_bf16(std::uint32_t x) {
   return {__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000U)};
 }
 
+__device__ inline float2 unpack_fp16(std::uint32_t x) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&x));
+}
+
+/// A positive number's largest power of two that is not greater; never less than 2^-100.
+__device__ inline float power_of_two_of(float x) {
+  return __uint_as_float(max(__float_as_uint(x) & 0x7f800000U, 27U << 23));
+}
+inline constexpr float kHalfMost = 16384;  // twice that is in fp16's range
+
 inline constexpr float kLog2E = 1.4426950408889634F;
 
 /// log2(sigmoid(x / log2(e))), with an absolute error of about 2^-22. Below -160000 it stays there, so that
@@ -228,6 +266,11 @@ __device__ inline std::uint64_t tile_descriptor(const void* tile) {
 /// Of two tiles, one after the other, whose rows together are 128 columns.
 __device__ inline std::uint64_t tile_pair_descriptor(const void* tiles) {
   return tile_descriptor(tiles) & ~(std::uint64_t{0x3fff} << 16) | std::uint64_t{64 * 128 / 16} << 16;
+}
+/// Likewise of tiles that lie apart, `second` after `first`.
+__device__ inline std::uint64_t tile_pair_descriptor(const void* first, const void* second) {
+  return tile_descriptor(first) & ~(std::uint64_t{0x3fff} << 16) |
+         std::uint64_t{(shared_address(second) - shared_address(first)) / 16} << 16;
 }
 // What to add to a descriptor for the next 16 of the summed dimension: where that runs along a row, and where
 // it is the rows.
@@ -299,6 +342,19 @@ __device__ inline void warpgroup_multiply_transposed(float (&d)[32], std::uint64
         "+f"(d[30]), "+f"(d[31])
       : "l"(a), "l"(b), "n"(kColumnsAlongRow));
 }
+/// Likewise of 72 columns of b, the last 8 in the second of two tiles (tile_pair_descriptor).
+__device__ inline void warpgroup_multiply_transposed(float (&d)[36], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n72k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
+      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
+      "%31, %32, %33, %34, %35}, %36, %37, 1, 1, 1, 1, 1;"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
+        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35])
+      : "l"(a), "l"(b));
+}
 
 /// d (+)= a b with a 64 x 16 in registers, b 16 x 8: its columns are the tile's rows, or with
 /// kColumnsAlongRow run along them.
@@ -321,30 +377,7 @@ __device__ inline void warpgroup_multiply_transposed(float (&d)[4], std::uint64_
                : "l"(a), "l"(b), "n"(kColumnsAlongRow));
 }
 
-/// d (+)= a b with both from tiles: a's 64 rows are its tile's.
-template <bool kColumnsAlongRow>
-__device__ inline void warpgroup_multiply(float (&d)[32], std::uint64_t a, std::uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31}, %32, %33, p, 1, 1, 0, %35;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kColumnsAlongRow));
-}
-template <bool kColumnsAlongRow>
-__device__ inline void warpgroup_multiply(float (&d)[4], std::uint64_t a, std::uint64_t b, bool add) {
-  asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %6, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, p, 1, 1, 0, %7;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kColumnsAlongRow));
-}
-/// Likewise of fp16.
+/// d (+)= a b of fp16 with both from tiles: a's 64 rows are its tile's.
 template <bool kColumnsAlongRow>
 __device__ inline void warpgroup_multiply_fp16(float (&d)[32], std::uint64_t a, std::uint64_t b, bool add) {
   asm volatile(
@@ -358,6 +391,23 @@ __device__ inline void warpgroup_multiply_fp16(float (&d)[32], std::uint64_t a, 
         "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
         "+f"(d[30]), "+f"(d[31])
       : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kColumnsAlongRow));
+}
+/// d (+)= a b of fp16 with a 64 x 16 in registers.
+template <bool kColumnsAlongRow>
+__device__ inline void warpgroup_multiply_fp16(float (&d)[32], const std::uint32_t (&a)[4], std::uint64_t b,
+                                               bool add) {
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
+      "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "{%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
+        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
+        "+f"(d[30]), "+f"(d[31])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
+        "n"(kColumnsAlongRow));
 }
 /// [low, high] += a b with a's 16 columns the rows of a tile, and the 128 columns of b along the rows of two
 /// tiles (tile_pair_descriptor).
