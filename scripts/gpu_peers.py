@@ -306,6 +306,8 @@ def measure(options):
             peers.softmax_peers(shape, tokens)
             if peers.chunk_gla:
                 peers.linear_peers(shape, tokens)
+            if options.into:  # what is measured is kept if the rest, which Triton compiles for minutes, is cut off
+                merge(options.into, peers.found)
         if peers.chunk_gla:
             peers.accuracy(shape)
     return peers.found
