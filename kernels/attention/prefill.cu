@@ -44,6 +44,7 @@
 //   186  exponentials tested by their sums, not each argument; no series in the gates' logarithm; no bounds
 //        checks in whole chunks' gates. 171 predicted from 12 % fewer instructions; 192 to 198 before on the
 //        same GPUs: instructions a cycle fell with them. Sums by mma.sync besides gained nothing
+//   182  exponentials of -z by one reciprocal for two; by the bench 185 for 188 to 191
 //
 // Few tokens, us at T = 1,024, where the three kernels took 27.7 and cuDNN's attention takes 22.7 to 23.2; by
 // a bench that was not kept, but the last figure, which was 21.2 to 21.8 by it.
