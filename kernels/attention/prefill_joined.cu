@@ -583,9 +583,8 @@ cudaError_t launch_joined(const PrefillArguments& x, int chunks, cudaStream_t st
       return launch_blocks<1, 2>(x, stream);
     case 2:
       return launch_blocks<2, 2>(x, stream);
-    default:
-      return launch_blocks<3, 1>(x,
-                                 stream);  // both heads side by side would leave a thread too few registers
+    default:  // both heads side by side would leave a thread too few registers
+      return launch_blocks<3, 1>(x, stream);
   }
 }
 

@@ -371,14 +371,25 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// 513 to 1,024 tokens of 32 heads are one launch, and 257 to 512 of 64 heads, fewer and more three: around
-// those lengths, whole and in pieces that change from one form to the other.
+// Up to 1,536 tokens of 32 heads, and 768 of 64, are one launch, of blocks of one chunk to 512 (256), of two
+// to 1,024 (512), of three; more are three launches: around those lengths, whole and in pieces that change
+// from one form to the other.
 TEST(Edges, CudaStaysWithinItsBoundWhereItsFormsMeet) {
 #ifdef LAWCAT_WITH_CUDA
   if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
   const auto fast = make_cuda_backend();
-  for (const auto& [heads, tokens] : std::vector<std::pair<int, int>>{
-           {32, 512}, {32, 513}, {32, 1000}, {32, 1024}, {32, 1025}, {64, 256}, {64, 300}, {64, 512}})
+  for (const auto& [heads, tokens] : std::vector<std::pair<int, int>>{{32, 512},
+                                                                      {32, 513},
+                                                                      {32, 1000},
+                                                                      {32, 1024},
+                                                                      {32, 1025},
+                                                                      {32, 1400},
+                                                                      {32, 1537},
+                                                                      {64, 256},
+                                                                      {64, 300},
+                                                                      {64, 512},
+                                                                      {64, 700},
+                                                                      {64, 769}})
     for (const float scale : {1.0F, 12.0F}) {  // at 12 many chunks are done in windows
       UnitVectors x = random_vectors({heads, 8, 64, 32}, tokens, GateRegime::spiky, 19);
       for (float& logit : x.gk) logit *= scale;
