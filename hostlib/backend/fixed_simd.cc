@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bit-true datapath, sixteen elements at a time: see fixed_simd.h.
+// The bit-true datapath, sixteen elements at a time with AVX-512, eight with AVX2, else four: see
+// fixed_simd.h.
 //
-// Written in the compiler's vector type: the same source gives AVX-512, AVX2 or plain code. The few
+// Written in the compiler's vector type: the same source gives AVX-512, AVX2 or plain code, in vectors that
+// the machine has (of longer ones GCC makes scalars wherever they are compared or converted). The few
 // operations that need an instruction by name have a general form beside it. Shifts by a row's own amount are
 // the price of block floating point; everything row-wise is prepared for all rows before the first row is
 // touched, and rows that a token leaves as they are (most rows of a trained model) are only read.
@@ -16,7 +18,7 @@
 
 #include "hostlib/backend/fixed.h"
 
-#ifdef __AVX512BW__
+#if defined(__AVX512BW__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -47,12 +49,20 @@ namespace {
 constexpr int kMaxD = 128;
 constexpr int kMaxF = 64;
 constexpr int kMaxK = 2 * kMaxF;
-constexpr int kLanes = 16;
-using Vec = std::int32_t __attribute__((vector_size(64)));
-using Wide = std::int64_t __attribute__((vector_size(64)));
-using Double = double __attribute__((vector_size(64)));
-using Narrow = std::int32_t __attribute__((vector_size(32)));
-constexpr int kWideLanes = 8;
+#if defined(__AVX512BW__)
+constexpr int kBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kBytes = 32;
+#else
+constexpr int kBytes = 16;
+#endif
+constexpr int kLanes = kBytes / 4;
+using Vec = std::int32_t __attribute__((vector_size(kBytes)));
+using Unsigned = std::uint32_t __attribute__((vector_size(kBytes)));
+using Wide = std::int64_t __attribute__((vector_size(kBytes)));
+using Double = double __attribute__((vector_size(kBytes)));
+using Narrow = std::int32_t __attribute__((vector_size(kBytes / 2)));
+constexpr int kWideLanes = kBytes / 8;
 
 template <class V>
 V load(const void* from) {
@@ -79,14 +89,20 @@ V max(V a, V b) {
   return a > b ? a : b;
 }
 
-/// Reduces lanes with `f`.
-template <class F>
+/// Reduces lanes with `f`, half of them with the other half.
+template <int kHalf = kLanes / 2, class F>
 std::int32_t reduce(Vec v, F f) {
-  std::int32_t result = v[0];
-  for (int i = 1; i < kLanes; ++i) result = f(result, v[i]);
-  return result;
+  const Vec turned = [&]<int... I>(std::integer_sequence<int, I...>) {
+    return __builtin_shuffle(v, Vec{(I + kHalf) % kLanes...});
+  }
+  (std::make_integer_sequence<int, kLanes>());
+  v = f(v, turned);
+  if constexpr (kHalf > 1)
+    return reduce<kHalf / 2>(v, f);
+  else
+    return v[0];
 }
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
 std::int32_t reduce_or(Vec v) {
   return _mm512_reduce_or_epi32((__m512i)v);
 }
@@ -107,17 +123,19 @@ std::int32_t reduce_add(Vec v) {
   return reduce(v, [](auto a, auto b) { return a + b; });
 }
 std::int32_t reduce_max(Vec v) {
-  return reduce(v, [](auto a, auto b) { return std::max(a, b); });
+  return reduce(v, [](auto a, auto b) { return max(a, b); });
 }
 std::int32_t reduce_min(Vec v) {
-  return reduce(v, [](auto a, auto b) { return std::min(a, b); });
+  return reduce(v, [](auto a, auto b) { return min(a, b); });
 }
 #endif
 
-/// table[index], 16 times.
+/// table[index], lane by lane.
 Vec gather(const std::int32_t* table, Vec index) {
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
   return (Vec)_mm512_i32gather_epi32((__m512i)index, table, 4);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_i32gather_epi32(table, (__m256i)index, 4);
 #else
   Vec v;
   for (int i = 0; i < kLanes; ++i) v[i] = table[index[i]];
@@ -131,6 +149,8 @@ Vec pair_multiply_add(Vec acc, Vec a, Vec b) {
   return (Vec)_mm512_dpwssd_epi32((__m512i)acc, (__m512i)a, (__m512i)b);
 #elif defined(__AVX512BW__)
   return acc + (Vec)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return acc + (Vec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
 #else
   return acc + ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 #endif
@@ -166,7 +186,7 @@ Vec round_nearest_even(Vec sum, std::int32_t guard) {
   sum += 1 << (guard - 1);
   const Vec rounded = sum >> guard;
   const std::int32_t low = (1 << guard) - 1;
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
   const __mmask16 tie = _mm512_testn_epi32_mask((__m512i)sum, (__m512i)splat(low));
   return (Vec)_mm512_mask_and_epi32((__m512i)rounded, tie, (__m512i)rounded, (__m512i)splat(~1));
 #else
@@ -174,9 +194,8 @@ Vec round_nearest_even(Vec sum, std::int32_t guard) {
 #endif
 }
 
-/// random_row_key() of 16 rows from `row` on.
+/// random_row_key() of kLanes rows from `row` on.
 Vec row_keys(std::uint32_t token_key, std::int32_t row) {
-  using Unsigned = std::uint32_t __attribute__((vector_size(64)));
   Unsigned h;
   for (int i = 0; i < kLanes; ++i) h[i] = token_key + 0x7f4a7c15U * static_cast<std::uint32_t>(row + i);
   h ^= h >> 16;
@@ -186,7 +205,7 @@ Vec row_keys(std::uint32_t token_key, std::int32_t row) {
   return (Vec)(h ^ (h >> 16));
 }
 
-/// random_element() of 16 columns, its first `guard` bits.
+/// random_element() of kLanes columns, its first `guard` bits.
 class ColumnNoise {
  public:
   ColumnNoise(std::int32_t first_column, std::int32_t guard) : drop_(32 - guard) {
@@ -196,8 +215,7 @@ class ColumnNoise {
     }
   }
   Vec operator()(std::int32_t row_key) const {
-    using Unsigned = std::uint32_t __attribute__((vector_size(64)));
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
     const auto rotated = (Unsigned)_mm512_rolv_epi32((__m512i)splat(row_key), (__m512i)rotate_);
 #else
     const auto key = (Unsigned)splat(row_key), by = (Unsigned)rotate_;
@@ -214,8 +232,10 @@ class ColumnNoise {
 /// x cut to [-most - 1, most]; counts the lanes that changed.
 Vec clip(Vec x, std::int32_t most, std::int64_t& saturations) {
   const Vec cut = min(max(x, splat(-most - 1)), splat(most));
-#ifdef __AVX512F__
+#ifdef __AVX512BW__
   saturations += std::popcount(static_cast<unsigned>(_mm512_cmpneq_epi32_mask((__m512i)cut, (__m512i)x)));
+#elif defined(__AVX2__)
+  saturations += std::popcount(static_cast<unsigned>(_mm256_movemask_ps((__m256)(cut != x))));
 #else
   saturations -= reduce_add(cut != x);
 #endif
@@ -656,7 +676,6 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
         const Vec keys = row_keys(token_key, r);
         store(plan.key + r, keys);
         // The normaliser's element is column 0 of the complemented key: no rotation, no flip.
-        using Unsigned = std::uint32_t __attribute__((vector_size(64)));
         store(norm_noise + r, (Vec)((Unsigned)~keys >> (32 - guard)));
       }
     }
@@ -740,18 +759,19 @@ void SimdHead::run(const DatapathRules& rules, const UnitShape& shape, const Job
       rows(rules, k, plan, gate_factor, &block.value[token * static_cast<std::size_t>(d)], words_.data(),
            leads_.data(), numerator, sat(Point::state));
     };
-    switch (d / kLanes) {
+    constexpr int k32 = 32 / kLanes;
+    switch (d / 32) {
+      case 1:
+        update.operator()<k32>();
+        break;
       case 2:
-        update.operator()<2>();
+        update.operator()<2 * k32>();
         break;
-      case 4:
-        update.operator()<4>();
-        break;
-      case 6:
-        update.operator()<6>();
+      case 3:
+        update.operator()<3 * k32>();
         break;
       default:
-        update.operator()<8>();
+        update.operator()<4 * k32>();
     }
     ++tokens_;
 

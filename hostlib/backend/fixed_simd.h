@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bit-true datapath for formats that fit 16-bit multipliers, sixteen elements at a time. Same bits as
-// datapath.h, which is its definition; tests/conformance holds it to that.
+// The bit-true datapath for formats that fit 16-bit multipliers, a vector of 16 (AVX-512), 8 (AVX2) or 4
+// elements at a time. Same bits as datapath.h, which is its definition; tests/conformance holds it to that.
 #pragma once
 
 #include <cstdint>
