@@ -296,6 +296,23 @@ __device__ inline void publish_to_products() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Accumulators of products as asm's operands, from d[i] on, and by their numbers.
+#define LAWCAT_SUMS_4(d, i) "+f"((d)[i]), "+f"((d)[(i) + 1]), "+f"((d)[(i) + 2]), "+f"((d)[(i) + 3])
+#define LAWCAT_SUMS_16(d, i) \
+  LAWCAT_SUMS_4(d, i), LAWCAT_SUMS_4(d, (i) + 4), LAWCAT_SUMS_4(d, (i) + 8), LAWCAT_SUMS_4(d, (i) + 12)
+#define LAWCAT_SUMS_32(d, i) LAWCAT_SUMS_16(d, i), LAWCAT_SUMS_16(d, (i) + 16)
+#define LAWCAT_NUMBERS_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define LAWCAT_NUMBERS_32 \
+  LAWCAT_NUMBERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LAWCAT_NUMBERS_64                                                                                  \
+  LAWCAT_NUMBERS_32                                                                                        \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, " \
+  "%52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define LAWCAT_NUMBERS_96                                                                                  \
+  LAWCAT_NUMBERS_64                                                                                        \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, " \
+  "%84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+
 /// d (+)= a b with a 64 x 16 in registers, b 16 x 64: its columns are the tile's rows, or with
 /// kColumnsAlongRow run along them.
 template <bool kColumnsAlongRow>
@@ -303,14 +320,9 @@ __device__ inline void warpgroup_multiply(float (&d)[32], const std::uint32_t (&
                                           bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31])
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LAWCAT_NUMBERS_32
+      "}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
+      : LAWCAT_SUMS_32(d, 0)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "n"(kColumnsAlongRow));
 }
@@ -321,39 +333,26 @@ __device__ inline void warpgroup_multiply(float (&d)[16], const std::uint32_t (&
                                           bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15}, {%16, %17, %18, %19}, %20, p, 1, 1, %22;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" LAWCAT_NUMBERS_16
+      "}, {%16, %17, %18, %19}, %20, p, 1, 1, %22;\n}"
+      : LAWCAT_SUMS_16(d, 0)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "n"(kColumnsAlongRow));
 }
 /// d += a b with a's 16 columns the rows of a tile (its 64 rows run along them).
 template <bool kColumnsAlongRow>
 __device__ inline void warpgroup_multiply_transposed(float (&d)[32], std::uint64_t a, std::uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31}, %32, %33, 1, 1, 1, 1, %34;"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31])
-      : "l"(a), "l"(b), "n"(kColumnsAlongRow));
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LAWCAT_NUMBERS_32
+               "}, %32, %33, 1, 1, 1, 1, %34;"
+               : LAWCAT_SUMS_32(d, 0)
+               : "l"(a), "l"(b), "n"(kColumnsAlongRow));
 }
 /// Likewise of 72 columns of b, the last 8 in the second of two tiles (tile_pair_descriptor).
 __device__ inline void warpgroup_multiply_transposed(float (&d)[36], std::uint64_t a, std::uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n72k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31, %32, %33, %34, %35}, %36, %37, 1, 1, 1, 1, 1;"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35])
-      : "l"(a), "l"(b));
+  asm volatile("wgmma.mma_async.sync.aligned.m64n72k16.f32.bf16.bf16 {" LAWCAT_NUMBERS_32
+               ", %32, %33, %34, %35}, %36, %37, 1, 1, 1, 1, 1;"
+               : LAWCAT_SUMS_32(d, 0), LAWCAT_SUMS_4(d, 32)
+               : "l"(a), "l"(b));
 }
 
 /// d (+)= a b with a 64 x 16 in registers, b 16 x 8: its columns are the tile's rows, or with
@@ -382,14 +381,10 @@ template <bool kColumnsAlongRow>
 __device__ inline void warpgroup_multiply_fp16(float (&d)[32], std::uint64_t a, std::uint64_t b, bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
-      "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" LAWCAT_NUMBERS_32
+      "}, "
       "%32, %33, p, 1, 1, 0, %35;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31])
+      : LAWCAT_SUMS_32(d, 0)
       : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kColumnsAlongRow));
 }
 /// d (+)= a b of fp16 with a 64 x 16 in registers.
@@ -398,14 +393,10 @@ __device__ inline void warpgroup_multiply_fp16(float (&d)[32], const std::uint32
                                                bool add) {
   asm volatile(
       "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
-      "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" LAWCAT_NUMBERS_32
+      "}, "
       "{%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
-        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
-        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-        "+f"(d[30]), "+f"(d[31])
+      : LAWCAT_SUMS_32(d, 0)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "n"(kColumnsAlongRow));
 }
@@ -413,23 +404,10 @@ __device__ inline void warpgroup_multiply_fp16(float (&d)[32], const std::uint32
 /// tiles (tile_pair_descriptor).
 __device__ inline void warpgroup_multiply_transposed(float (&low)[32], float (&high)[32], std::uint64_t a,
                                                      std::uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, "
-      "%11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, "
-      "%31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, "
-      "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, 1, 1, 1, 1, 1;"
-      : "+f"(low[0]), "+f"(low[1]), "+f"(low[2]), "+f"(low[3]), "+f"(low[4]), "+f"(low[5]), "+f"(low[6]),
-        "+f"(low[7]), "+f"(low[8]), "+f"(low[9]), "+f"(low[10]), "+f"(low[11]), "+f"(low[12]), "+f"(low[13]),
-        "+f"(low[14]), "+f"(low[15]), "+f"(low[16]), "+f"(low[17]), "+f"(low[18]), "+f"(low[19]),
-        "+f"(low[20]), "+f"(low[21]), "+f"(low[22]), "+f"(low[23]), "+f"(low[24]), "+f"(low[25]),
-        "+f"(low[26]), "+f"(low[27]), "+f"(low[28]), "+f"(low[29]), "+f"(low[30]), "+f"(low[31]),
-        "+f"(high[0]), "+f"(high[1]), "+f"(high[2]), "+f"(high[3]), "+f"(high[4]), "+f"(high[5]),
-        "+f"(high[6]), "+f"(high[7]), "+f"(high[8]), "+f"(high[9]), "+f"(high[10]), "+f"(high[11]),
-        "+f"(high[12]), "+f"(high[13]), "+f"(high[14]), "+f"(high[15]), "+f"(high[16]), "+f"(high[17]),
-        "+f"(high[18]), "+f"(high[19]), "+f"(high[20]), "+f"(high[21]), "+f"(high[22]), "+f"(high[23]),
-        "+f"(high[24]), "+f"(high[25]), "+f"(high[26]), "+f"(high[27]), "+f"(high[28]), "+f"(high[29]),
-        "+f"(high[30]), "+f"(high[31])
-      : "l"(a), "l"(b));
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" LAWCAT_NUMBERS_64
+               "}, %64, %65, 1, 1, 1, 1, 1;"
+               : LAWCAT_SUMS_32(low, 0), LAWCAT_SUMS_32(high, 0)
+               : "l"(a), "l"(b));
 }
 
 }  // namespace lawcat::cuda
