@@ -8,7 +8,7 @@
 //   3. outputs: each segment from its state at the start, to its outputs; the last one leaves the final state
 // The first and the third are one kernel; q and outputs are left out in the first.
 //
-// Where the segments' blocks have room side by side (17 to 24 chunks of 32 heads at most), the three are one
+// Where all segments' blocks have room side by side, up to 24 chunks of 32 heads, the three are one
 // cooperative launch, prefill_joined.cu. So k' is made once, and q' while the others' sums are on their way.
 //
 // Those of D = 128 are in prefill128.cu; its states kernel may do a segment in pieces.
