@@ -194,6 +194,19 @@ __device__ inline void diagonal_operand(std::uint32_t (&a)[4], int ref, int from
   }
 }
 
+/// Two tiles of 8 columns of a warp's accumulators, from d on, in bf16 to its 16 rows of a tile, by way of
+/// `scaled(value, row half)`; `to` is the lane's place there (store_matrices).
+template <class Scaled>
+__device__ __forceinline__ void store_rounded(const float* d, void* to, const Scaled& scaled) {
+  std::uint32_t words[4];
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float* const two = d + 4 * (e / 2) + 2 * (e % 2);
+    words[e] = pack_bf16(scaled(two[0], e % 2), scaled(two[1], e % 2));
+  }
+  store_matrices(words, to);
+}
+
 template <bool kOutputs, int kBlocks>
 struct Segment {
   // The states kernel has no queries: their warpgroup makes every other step's keys.
@@ -484,6 +497,7 @@ struct Segment {
   /// From a warp's rows of z (scaled as `scale` undoes) to log2 of q', or with kKeys of k', features of the
   /// softmax of z and of that of -z: exponents[which][4 n + 2 half + e] of row lane / 4 + 8 half and feature
   /// 8 n + 2 (lane % 4) + e. exponents[0] is z before. k' of tokens outside the window is 0.
+  /// Gives the stage's gates back.
   template <bool kKeys>
   __device__ void exponents_of(float (&exponents)[2][32], float scale, const Step& step,
                                const std::uint32_t (&diagonal)[4], unsigned warp, unsigned lane) const {
@@ -675,15 +689,9 @@ struct Segment {
 #pragma unroll
       for (int c = 0; c < 2; ++c)
 #pragma unroll
-        for (int n = 0; n < 8; n += 2) {
-          std::uint32_t words[4];
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const float* const two = o[c] + 4 * (n + e / 2) + 2 * (e % 2);
-            words[e] = pack_bf16(two[0] * inverse[e % 2], two[1] * inverse[e % 2]);
-          }
-          store_matrices(words, shared.queries[stage][c].bytes + (to ^ n * 16));
-        }
+        for (int n = 0; n < 8; n += 2)
+          store_rounded(o[c] + 4 * n, shared.queries[stage][c].bytes + (to ^ n * 16),
+                        [&](float value, int half) { return value * inverse[half]; });
       __syncwarp();
       const int row = static_cast<int>(warp * kBlockTokens + lane / 8);
       uint4 pieces[4][2];
@@ -784,15 +792,9 @@ struct Segment {
 #pragma unroll
           for (int c = 0; c < 2; ++c)
 #pragma unroll
-            for (int n = 0; n < 8; n += 2) {
-              std::uint32_t words[4];
-#pragma unroll
-              for (int e = 0; e < 4; ++e) {
-                const float* const two = s[h][c] + 4 * (n + e / 2) + 2 * (e % 2);
-                words[e] = pack_bf16(two[0], two[1]);
-              }
-              store_matrices(words, shared.state[h][c].bytes + (to ^ n * 16));
-            }
+            for (int n = 0; n < 8; n += 2)
+              store_rounded(s[h][c] + 4 * n, shared.state[h][c].bytes + (to ^ n * 16),
+                            [](float value, int) { return value; });
           if (t == 0)
 #pragma unroll
             for (int half = 0; half < 2; ++half)

@@ -331,15 +331,7 @@ __device__ inline void segment_work(const PrefillArguments& x) {
           warpgroup_multiply<false>(scores, query[step], keys_tile + step * kNextAlongRow, step > 0);
         products_commit();
         products_wait();
-#pragma unroll
-        for (int n = 0; n < 8; ++n)
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const unsigned column = 8 * n + 2 * t, row = row_0 + 8 * half;
-            const float* const two = scores + 4 * n + 2 * half;
-            weights[n / 2][n % 2 * 2 + half] =
-                pack_bf16(column <= row ? two[0] : 0.0F, column < row ? two[1] : 0.0F);
-          }
+        mask_scores(scores, row_0, t, weights);
       }
       // Half of the columns after the other: registers are short. The normaliser with the first, so that a
       // part can be divided and rounded at once.

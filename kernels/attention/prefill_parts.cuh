@@ -205,6 +205,22 @@ __device__ inline void features(const float (&z)[kTiles][2], float z_scale, cons
   }
 }
 
+/// A warp's 16 rows of scores (accumulators of 64 columns), without those of later tokens, as the left
+/// operand of products over the tokens: rounded to bf16. row_0 is the lane's first row in the chunk, t its
+/// place in a fragment's row (hopper.cuh).
+__device__ __forceinline__ void mask_scores(const float (&scores)[32], unsigned row_0, unsigned t,
+                                            std::uint32_t (&weights)[4][4]) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const unsigned column = 8 * n + 2 * t, row = row_0 + 8 * half;
+      const float* const two = scores + 4 * n + 2 * half;
+      weights[n / 2][n % 2 * 2 + half] =
+          pack_bf16(column <= row ? two[0] : 0.0F, column < row ? two[1] : 0.0F);
+    }
+}
+
 /// Which of a chunk's tokens are done at once: `size` of them from token `from` on.
 struct Window {
   int size, from;
