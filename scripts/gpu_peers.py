@@ -308,7 +308,7 @@ def measure(options):
                 peers.linear_peers(shape, tokens)
             if options.into:  # what is measured is kept if the rest, which Triton compiles for minutes, is cut off
                 merge(options.into, peers.found)
-        if peers.chunk_gla:
+        if peers.chunk_gla and options.accuracy:
             peers.accuracy(shape)
     return peers.found
 
@@ -319,6 +319,8 @@ def main(arguments):
     parser.add_argument("--tokens", default="1024,4096,16384", help="lengths of prefill, separated by commas")
     parser.add_argument("--gates", choices=list(GATES), default="plain", help="regime of the gate logits")
     parser.add_argument("--seconds", type=float, default=0.3, help="timed for each call")
+    parser.add_argument("--no-accuracy", dest="accuracy", action="store_false",
+                        help="times only: Triton compiles the accuracy's kernels for minutes")
     parser.add_argument("--into", type=pathlib.Path, help="file of lawcat-sim gpu that the rows are added to")
     options = parser.parse_args(arguments)
     try:

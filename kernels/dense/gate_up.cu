@@ -369,21 +369,21 @@ int clusters_at_once() {
 
 }  // namespace
 
-bool takes(const GateUpCall& call) {
+bool is_supported(const GateUpCall& call) {
   const auto aligned = [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
   return call.rows >= 0 && call.in > 0 && call.channels > 0 && call.in % 8 == 0 && call.channels % 8 == 0 &&
          call.x_stride % 8 == 0 && call.x_stride >= call.in && aligned(call.x) && aligned(call.w) &&
          aligned(call.h);
 }
 
-bool pays(const GateUpCall& call) {
+bool is_profitable(const GateUpCall& call) {
   // With 1,024 rows, where 0.86 (Llama-3.2-1B) and 0.90 (Mistral-7B) of the tiles' places in their rounds
   // over the GPU are filled, 4 and 3 % were gained; fewer rows, emptier rounds and shorter sums were not
   // measured.
   constexpr int kFewestRows = 1024, kShortestSums = 2048;
   constexpr double kLeastFilled = 0.86;
   const int at_once = clusters_at_once();
-  if (at_once == 0 || call.rows < kFewestRows || call.in < kShortestSums || !takes(call) ||
+  if (at_once == 0 || call.rows < kFewestRows || call.in < kShortestSums || !is_supported(call) ||
       !encode_function())
     return false;
   const Work work = work_of(call);
@@ -393,7 +393,7 @@ bool pays(const GateUpCall& call) {
 }
 
 cudaError_t gate_up(const GateUpCall& call, cudaStream_t stream) {
-  if (!takes(call)) return cudaErrorInvalidValue;
+  if (!is_supported(call)) return cudaErrorInvalidValue;
   if (call.rows == 0) return cudaSuccess;
   const int at_once = clusters_at_once();
   if (at_once == 0 || !encode_function()) return cudaErrorNotSupported;

@@ -22,14 +22,14 @@ struct GateUpCall {
   int channels = 0;
 };
 
-/// Whether gate_up takes the call: in, channels and stride multiples of 8, pointers of 16 bytes; any rows.
-bool takes(const GateUpCall& call);
+/// Whether gate_up computes the call: in, channels and stride multiples of 8, pointers of 16 bytes; any rows.
+bool is_supported(const GateUpCall& call);
 
-/// Whether gate_up takes the call and is expected to be faster than products and SwiGLU one after another:
+/// Whether gate_up computes the call and is expected to be faster than products and SwiGLU one after another:
 /// at least 1,024 rows and 2,048 inputs, and tiles that fill the GPU.
-bool pays(const GateUpCall& call);
+bool is_profitable(const GateUpCall& call);
 
-/// Queues the kernel; may be captured. The same call gives the same bits. A call that it does not take is
+/// Queues the kernel; may be captured. The same call gives the same bits. A call that is not supported is
 /// cudaErrorInvalidValue.
 cudaError_t gate_up(const GateUpCall& call, cudaStream_t stream);
 

@@ -229,7 +229,7 @@ void CudaSequences::Impl::layer(int l, const Rows& rows, const Attend& attend_wi
                           .rows = count,
                           .in = c.hidden_size,
                           .channels = c.intermediate_size};
-    if (pays(both)) {
+    if (is_profitable(both)) {
       check(gate_up(both, stream), "gates of the MLP");
     } else {
       project(normed.data(), c.hidden_size, weights.mlp_gate_up, mlp_both.data(), 2 * c.intermediate_size,

@@ -209,8 +209,8 @@ TEST_F(Dense, GateUpRefusesWhatTheCopyEngineCannotRead) {
                         .rows = 1,
                         .in = 16,
                         .channels = 16};
-  EXPECT_TRUE(cuda::takes(call));
-  EXPECT_FALSE(cuda::pays(call)) << "few rows";
+  EXPECT_TRUE(cuda::is_supported(call));
+  EXPECT_FALSE(cuda::is_profitable(call)) << "few rows";
   call.x_stride = 20;
   EXPECT_EQ(cuda::gate_up(call, nullptr), cudaErrorInvalidValue) << "rows begin at 8 bytes";
   call.x_stride = 16;
