@@ -69,7 +69,8 @@ constexpr std::string_view kStyle = R"(
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin-top: 1.8rem; }
-table { border-collapse: collapse; } th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0;
+table { border-collapse: collapse; } table + table { margin-top: 1rem; }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .8rem .25rem 0;
        text-align: left; vertical-align: top; }
 svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 13px; } svg rect { fill: var(--bar); }
 .verdict { font-weight: 600; }
@@ -77,6 +78,9 @@ svg { max-width: 100%; height: auto; } svg text { fill: var(--ink); font-size: 1
 
 std::string or_reason(const Figure& figure, const std::string& unit) {
   return figure.value ? to_words(figure, unit) : "none: " + figure.reason;
+}
+std::string ratio_or_reason(const Figure& figure) {
+  return figure.value ? ratio_words(*figure.value) : "none: " + figure.reason;
 }
 
 }  // namespace
@@ -115,7 +119,7 @@ std::string to_html(const Report& report) {
               {"decode, a token", or_reason(l.decode_s_per_token, "s")},
               {l.gpu_s.value ? "GPU, the unit's work (" + l.gpu_s_source + ")" : "GPU, the unit's work",
                or_reason(l.gpu_s, "s")},
-              {"GPU time / accelerator time", or_reason(l.speedup_vs_gpu, "")}},
+              {"GPU time / accelerator time", ratio_or_reason(l.speedup_vs_gpu)}},
              false);
 
   page.section("Energy");
@@ -135,7 +139,7 @@ std::string to_html(const Report& report) {
   }
   page.table({{"host", or_reason(report.energy.host_j, "J")},
               {"GPU, the unit's work", or_reason(report.energy.gpu_j, "J")},
-              {"GPU energy / accelerator energy", or_reason(report.energy.ratio_vs_gpu, "")}},
+              {"GPU energy / accelerator energy", ratio_or_reason(report.energy.ratio_vs_gpu)}},
              false);
 
   page.section("Utilization");

@@ -22,6 +22,10 @@ std::string to_words(const Figure& figure, const std::string& unit) {
   return suffix.empty() ? number : number + " " + suffix;
 }
 
+std::string ratio_words(double ratio) {
+  return fmt::format("{:.3g} x", ratio);
+}
+
 std::vector<std::pair<std::string, EnergyRange>> by_size(
     const std::map<std::string, EnergyRange>& components) {
   std::vector<std::pair<std::string, EnergyRange>> sorted(components.begin(), components.end());

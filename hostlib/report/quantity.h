@@ -14,6 +14,9 @@ namespace lawcat {
 /// Four significant digits with a metric prefix, "1.234 ms"; "-" when there is none.
 std::string to_words(const Figure& figure, const std::string& unit);
 
+/// How many times something is another, three significant digits: "14.2 x".
+std::string ratio_words(double ratio);
+
 /// Components, largest nominal energy first.
 std::vector<std::pair<std::string, EnergyRange>> by_size(
     const std::map<std::string, EnergyRange>& components);

@@ -190,15 +190,16 @@ std::string to_text(const Report& report) {
                        to_words(l.decode_s_per_token, "s"), to_words(l.accelerator_cycles, "")));
   line("GPU", l.gpu_s.value
                   ? fmt::format("{} for the unit's work ({}){}", to_words(l.gpu_s, "s"), l.gpu_s_source,
-                                l.speedup_vs_gpu.value ? fmt::format(": {:.3g} x the accelerator's time",
-                                                                     *l.speedup_vs_gpu.value)
-                                                       : std::string())
+                                l.speedup_vs_gpu.value
+                                    ? ": " + ratio_words(*l.speedup_vs_gpu.value) + " the accelerator's time"
+                                    : std::string())
                   : "no figure: " + l.gpu_s.reason);
   if (l.gpu_s.value && report.energy.gpu_j.value)
-    line("", fmt::format("{}{}", to_words(report.energy.gpu_j, "J"),
-                         report.energy.ratio_vs_gpu.value ? fmt::format(": {:.3g} x the accelerator's energy",
-                                                                        *report.energy.ratio_vs_gpu.value)
-                                                          : std::string()));
+    line("",
+         fmt::format("{}{}", to_words(report.energy.gpu_j, "J"),
+                     report.energy.ratio_vs_gpu.value
+                         ? ": " + ratio_words(*report.energy.ratio_vs_gpu.value) + " the accelerator's energy"
+                         : std::string()));
   if (report.energy.accelerator_j) {
     const EnergyRange& j = *report.energy.accelerator_j;
     line("energy",

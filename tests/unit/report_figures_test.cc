@@ -136,6 +136,8 @@ TEST(Report, TextSaysWhatMattersAndWhatIsMissing) {
   measured.energy.gpu_j = 0.5;
   measured.energy.ratio_vs_gpu = 250.0;
   EXPECT_THAT(to_text(measured), HasSubstr("500 mJ: 250 x the accelerator's energy\n"));
+  EXPECT_THAT(to_html(measured), HasSubstr("<th>GPU time / accelerator time</th><td>0.2 x</td>"));
+  EXPECT_THAT(to_html(measured), HasSubstr("<th>GPU energy / accelerator energy</th><td>250 x</td>"));
   Report wrong = full_report();
   wrong.answer.correct = false;
   EXPECT_THAT(to_text(wrong), HasSubstr("WRONG: expected 12345"));
