@@ -75,10 +75,9 @@ class Study(unittest.TestCase):
     def test_goes_on_after_an_interrupt(self):
         running = subprocess.Popen(self.command("--tokens", "4096"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         cache = self.folder / "cache.json"
-        for _ in range(600):
-            if cache.exists() or running.poll() is not None:
-                break
+        while not cache.exists() and running.poll() is None:
             time.sleep(0.05)
+        self.assertTrue(cache.exists(), "the study was to be long enough to be interrupted")
         running.send_signal(signal.SIGTERM)
         self.assertIn("interrupted", running.communicate(timeout=60)[1])
         self.assertEqual(running.returncode, 130)

@@ -406,7 +406,14 @@ class Interrupt(Program):
         before = self.files()
         process = subprocess.Popen([PROGRAM, *arguments], cwd=self.folder, env=ENVIRONMENT, text=True,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.5)
+        # The handler is installed as the first thing; then a moment of the run itself.
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        for _ in range(2000):
+            caught = int(re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)[1], 16)
+            if caught >> (number - 1) & 1 or process.poll() is not None:
+                break
+            time.sleep(0.01)
+        time.sleep(0.2)
         self.assertIsNone(process.poll(), "the run was to be long enough to be interrupted")
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -891,8 +898,17 @@ class List(Program):
                     self.assertEqual(sum(stage.values()), case[side]["cycles"])
             self.assertEqual(case["error_compute"] + case["error_stall"] + case["error_memory"], case["error_cycles"])
 
+    def test_every_suite_of_this_file_is_run_by_ctest(self):
+        listed = re.search(r"foreach\(suite ([^)]*)\)", (SOURCE / "tests/system/CMakeLists.txt").read_text())[1].split()
+        self.assertEqual(sorted(listed), sorted(suite.__name__ for suite in Program.__subclasses__()))
+
+    def commands(self):
+        """Names of the subcommands, as --help lists them."""
+        return re.findall(r"^  (\w+) ", self.run_program("--help").stdout.split("Subcommands:\n")[1], re.MULTILINE)
+
     def test_help_on_every_level_is_exit_0(self):
-        for command in ([], ["eval"], ["unit"], ["logits"], ["gpu"], ["list"]):
+        self.assertIn("calibrate", self.commands())
+        for command in ([], *([name] for name in self.commands())):
             self.assertIn("--help", self.run_program(*command, "--help").stdout)
 
     def test_every_listed_backend_and_preset_can_be_asked_for(self):
