@@ -469,9 +469,13 @@ struct Segment {
       }
       barrier(kGatesBarrier, kGroup);  // the eighths have been read
     }
-    if constexpr (kOutputs) {  // from the last window's reference row to the end
-      split_barrier_wait(&shared.free[step.stage()], step.parity() ^ 1);
-      publish(step.stage(), tail, false);
+    if constexpr (kOutputs) {
+      // From the last window's reference row to the end, where the state is kept. Elsewhere nobody waits for
+      // it, so that the other block could be gone before the stores arrive.
+      if (segment == x.segments - 1) {
+        split_barrier_wait(&shared.free[step.stage()], step.parity() ^ 1);
+        publish(step.stage(), tail, false);
+      }
     } else if (has_feature() && head % (x.heads / x.kv_heads) < kBlocks) {
       x.decays[(static_cast<std::size_t>(segment) * x.kv_heads + kv) * G::kK + rank * 64 + thread] =
           exp2_fast(decay);
