@@ -19,14 +19,6 @@ namespace {
 
 using namespace cuda;
 
-struct Event {
-  Event() { check(cudaEventCreate(&event), "event"); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  ~Event() { cudaEventDestroy(event); }
-  cudaEvent_t event = nullptr;
-};
-
 class CudaSession final : public Session {
  public:
   CudaSession(std::string name, Precision precision, const UnitShape& shape,
@@ -41,7 +33,6 @@ class CudaSession final : public Session {
         states_(layout_.size * layers.size()) {
     std::vector<std::byte> block(weight_bytes_);
     for (std::size_t l = 0; l < layers.size(); ++l) {
-      validate(shape, layers[l]);
       pack_weights(shape, layers[l], block);
       check(cudaMemcpy(weights_.data() + l * weight_bytes_, block.data(), weight_bytes_,
                        cudaMemcpyHostToDevice),
@@ -85,20 +76,18 @@ class CudaSession final : public Session {
     const std::byte* const weights = weights_.data() + static_cast<std::size_t>(job.layer) * weight_bytes_;
     std::byte* const state = states_.data() + static_cast<std::size_t>(job.layer) * layout_.size;
     workspace_.reserve(prefill_workspace_bytes(precision_, shape_, job.tokens));
-    check(cudaEventRecord(start_.event, stream_.get()), "event");
+    kernels_.start.record(stream_.get());
     check(job.tokens <= kMostDecodeTokens ? decode(precision_, shape_, weights, state, layout_.size, tensors,
                                                    job.tokens, 1, stream_.get())
                                           : prefill(precision_, shape_, weights, state, tensors, job.tokens,
                                                     workspace_.data(), stream_.get()),
           "unit kernels");
-    check(cudaEventRecord(stop_.event, stream_.get()), "event");
+    kernels_.stop.record(stream_.get());
     check(cudaMemcpyAsync(host_.data() + at[4], device_.data() + at[4], size - at[4], cudaMemcpyDeviceToHost,
                           stream_.get()),
           "outputs from the device");
     stream_.wait();
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, start_.event, stop_.event), "event");
-    counters_.add("cuda.kernel_time", "microseconds", milliseconds * 1e3);
+    counters_.add("cuda.kernel_time", "microseconds", kernels_.seconds() * 1e6);
     counters_.add("cuda.jobs", "events", 1);
     unpack(host_.data() + at[4], job.o);
   }
@@ -215,7 +204,7 @@ class CudaSession final : public Session {
   std::size_t weight_bytes_;
   int layers_;
   Stream stream_;
-  Event start_, stop_;
+  EventPair kernels_;
   DeviceBuffer weights_, states_, device_, workspace_;
   std::vector<std::byte> host_;
   Counters counters_;

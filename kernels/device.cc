@@ -63,19 +63,25 @@ void Stream::wait() const {
   check(cudaStreamSynchronize(stream_), "stream");
 }
 
-EventPair::EventPair() {
-  check(cudaEventCreate(&start), "event");
-  check(cudaEventCreate(&stop), "event");
+Event::Event() {
+  check(cudaEventCreate(&event_), "event");
 }
 
-EventPair::~EventPair() {
-  if (start) cudaEventDestroy(start);
-  if (stop) cudaEventDestroy(stop);
+Event::~Event() {
+  if (event_) cudaEventDestroy(event_);
 }
 
-double EventPair::seconds() const {
+void Event::record(cudaStream_t stream, unsigned flags) const {
+  check(cudaEventRecordWithFlags(event_, stream, flags), "event");
+}
+
+void Event::wait() const {
+  check(cudaEventSynchronize(event_), "event");
+}
+
+double Event::seconds_since(const Event& start) const {
   float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, start, stop), "event");
+  check(cudaEventElapsedTime(&milliseconds, start.event_, event_), "event");
   return milliseconds * 1e-3;
 }
 

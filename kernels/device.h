@@ -5,6 +5,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -59,16 +60,31 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
-/// A start and a stop on the GPU's clock.
-class EventPair {
+/// A moment on the GPU's clock.
+class Event {
  public:
-  EventPair();
-  EventPair(EventPair&& other) noexcept
-      : start(std::exchange(other.start, nullptr)), stop(std::exchange(other.stop, nullptr)) {}
-  EventPair& operator=(EventPair&&) = delete;
-  ~EventPair();
-  double seconds() const;
-  cudaEvent_t start = nullptr, stop = nullptr;
+  Event();
+  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
+  Event& operator=(Event&&) = delete;
+  ~Event();
+  void record(cudaStream_t stream, unsigned flags = cudaEventRecordDefault) const;
+  void wait() const;
+  /// Seconds from `start` to this; both must have happened.
+  double seconds_since(const Event& start) const;
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+struct DestroyGraph {
+  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+};
+/// A captured graph, ready to be launched; empty or owned.
+using GraphExec = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
+
+struct EventPair {
+  double seconds() const { return stop.seconds_since(start); }
+  Event start, stop;
 };
 
 }  // namespace lawcat::cuda

@@ -41,6 +41,8 @@ def merge(file, found):
         raise Refusal(f"{file}: schema: expected lawcat-gpu/1, got {reference.get('schema')}")
     if reference.get("device") != found["device"]:
         raise Refusal(f"{file}: device: expected {found['device']}, which was measured, got {reference.get('device')}")
+    if reference.get("gates") != found["gates"]:
+        raise Refusal(f"{file}: gates: expected {found['gates']}, with which was measured, got {reference.get('gates')}")
     peers = reference.setdefault("peers", {"software": {}, "timings": [], "accuracy": [], "missing": []})
     if peers["software"] not in ({}, found["software"]):
         raise Refusal(f"{file}: peers.software: expected {found['software']}, got {peers['software']}")
@@ -82,7 +84,7 @@ class Peers:
         properties = torch.cuda.get_device_properties(0)
         # 50 MiB is Hopper's; older PyTorch does not tell.
         self.rotated_bytes = 2 * getattr(properties, "L2_cache_size", 50 << 20)
-        self.found = {"device": properties.name, "software": {"torch": torch.__version__}, "timings": [], "accuracy": [],
+        self.found = {"device": properties.name, "gates": options.gates, "software": {"torch": torch.__version__}, "timings": [], "accuracy": [],
                       "missing": []}
         try:
             # Its own kernels and no other back ends behind them; read at import.

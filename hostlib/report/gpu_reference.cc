@@ -69,6 +69,10 @@ Measurement read_measurement(StrictObject& object, bool is_peer) {
   m.repetitions = static_cast<int>(object.get_int("repetitions", 1, 1 << 30));
   m.method = one_of(object, "method", kMethods);
   if (object.has("energy_j")) m.energy_j = object.get_number("energy_j", 1e-12, 1e9);
+  if (object.has("metered_s")) {
+    if (!m.energy_j) throw InputError(object.place("metered_s"), "energy_j beside it", "none");
+    m.metered_s = object.get_number("metered_s", 1e-9, 1e6);
+  }
   return m;
 }
 
@@ -135,6 +139,7 @@ Json json_of(const Measurement& m, const std::string& peer) {
   json["repetitions"] = m.repetitions;
   json["method"] = m.method;
   if (m.energy_j) json["energy_j"] = *m.energy_j;
+  if (m.metered_s) json["metered_s"] = *m.metered_s;
   return json;
 }
 
@@ -216,6 +221,7 @@ GpuReference load_gpu_reference(const std::filesystem::path& file) {
   if (schema != "lawcat-gpu/1") throw InputError(root.place("schema"), "lawcat-gpu/1", schema);
   GpuReference reference;
   reference.device = root.get_string("device");
+  if (root.has("uuid")) reference.uuid = root.get_string("uuid");
   reference.driver = root.get_string("driver");
   reference.cuda = root.get_string("cuda");
   reference.date = root.get_string("date");
@@ -252,16 +258,16 @@ GpuReference load_gpu_reference(const std::filesystem::path& file) {
 }
 
 std::string to_json(const GpuReference& r) {
-  Json json = {{"schema", "lawcat-gpu/1"},
-               {"device", r.device},
-               {"driver", r.driver},
-               {"cuda", r.cuda},
-               {"date", r.date},
-               {"commit", r.commit},
-               {"sms", r.sms},
-               {"l2_bytes", r.l2_bytes},
-               {"copy_bytes_per_s", r.copy_bytes_per_s},
-               {"gates", r.gates}};
+  Json json = {{"schema", "lawcat-gpu/1"}, {"device", r.device}};
+  if (!r.uuid.empty()) json["uuid"] = r.uuid;
+  json["driver"] = r.driver;
+  json["cuda"] = r.cuda;
+  json["date"] = r.date;
+  json["commit"] = r.commit;
+  json["sms"] = r.sms;
+  json["l2_bytes"] = r.l2_bytes;
+  json["copy_bytes_per_s"] = r.copy_bytes_per_s;
+  json["gates"] = r.gates;
   if (r.idle_power_w)
     json["idle_power_w"] = *r.idle_power_w;
   else

@@ -12,8 +12,9 @@
 
 namespace lawcat {
 
-/// A `lawcat-gpu/1` file; measured figures only. Keys: schema, device, driver, cuda, date, commit, sms,
-/// l2_bytes, copy_bytes_per_s, gates, idle_power_w or energy_reason, clocks {sm_hz, memory_hz}?, measurements
+/// A `lawcat-gpu/1` file; measured figures only. Keys: schema, device, uuid?, driver, cuda, date, commit,
+/// sms, l2_bytes, copy_bytes_per_s, gates, idle_power_w or energy_reason, clocks {sm_hz, memory_hz}?,
+/// measurements
 /// [...], peers? {software {...}, timings [...], accuracy [...], missing [{peer, reason}]}.
 struct GpuReference {
   /// One call. Unit operations are steps 3-8 of one layer: `prefill` over `tokens` tokens, or `decode` of one
@@ -32,6 +33,9 @@ struct GpuReference {
     int repetitions = 0;               ///< samples; each is the time of several calls over their number
     std::string method = "graph";      ///< calls replayed from a CUDA graph, or "stream": launched one by one
     std::optional<double> energy_j{};  ///< per call in a long run of them, idle power included
+    /// Time of a call in that run, where it is known: longer than the others where the run met the GPU's
+    /// power limit. Only with energy_j.
+    std::optional<double> metered_s{};
     bool operator==(const Measurement&) const = default;
 
     bool is_unit() const { return operation == "prefill" || operation == "decode"; }
@@ -79,6 +83,7 @@ struct GpuReference {
   };
 
   std::string device;
+  std::string uuid;  ///< of that very GPU, 32 hexadecimal digits; empty in files that do not tell
   std::string driver;
   std::string cuda;  ///< runtime
   std::string date;

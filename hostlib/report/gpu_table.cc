@@ -110,8 +110,9 @@ class Table {
     } else {
       text_ += fmt::format("{:>8}{:>9}{:>9}", "", "", "");
     }
-    text_ += m.energy_j ? fmt::format("{:>12}{:>8.1f}", to_words(*m.energy_j, "J"), *m.energy_j / m.median_s)
-                        : fmt::format("{:>12}{:>8}", "-", "-");
+    // The power of the metered run, in which a call may take longer than the median.
+    text_ += fmt::format("{:>12}{:>8}", m.energy_j ? to_words(*m.energy_j, "J") : "-",
+                         m.metered_s ? fmt::format("{:.1f}", *m.energy_j / *m.metered_s) : "-");
     for (const auto& [name, series] : others) {
       // A decode step of the unit costs the same after any number of tokens.
       const auto found = m.is_prefill() ? series.find(m.tokens) : series.begin();

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <numbers>
 
 #include "hostlib/io/error.h"
@@ -15,8 +17,30 @@
 #include "kernels/attention/layout.h"
 
 namespace lawcat::cuda {
+namespace {
+
+bool is_aligned(std::initializer_list<const void*> pointers) {
+  return std::all_of(pointers.begin(), pointers.end(),
+                     [](const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; });
+}
+
+/// What both entry points ask of a call.
+bool is_valid(Precision precision, const UnitShape& shape, const void* weights, const void* state,
+              const Tensors& x, int tokens) {
+  if (tokens < 1 || !why_not(precision, shape).empty()) return false;
+  if (!weights || !state || !x.q || !x.k || !x.v || !x.gk || !x.o) return false;
+  if (precision == Precision::fp32) return true;
+  const std::initializer_list<std::int64_t> strides = {x.q_stride, x.k_stride, x.v_stride, x.gk_stride,
+                                                       x.o_stride};
+  return is_aligned({weights, state, x.q, x.k, x.v, x.gk, x.o}) &&
+         std::all_of(strides.begin(), strides.end(), [](std::int64_t stride) { return stride % 8 == 0; });
+}
+
+}  // namespace
 
 std::string why_not(Precision precision, const UnitShape& s) {
+  if (s.heads < 1 || s.kv_heads < 1 || s.heads % s.kv_heads != 0)
+    return fmt::format("heads are no multiple of kv_heads: {} and {}", s.heads, s.kv_heads);
   const bool fast = (s.head_dim == 64 && s.feature_dim == 32) || (s.head_dim == 128 && s.feature_dim == 64);
   if (precision == Precision::bf16 && !fast)
     return fmt::format("the bf16 kernels take head_dim 64 with feature_dim 32 or 128 with 64, not {} with {}",
@@ -32,6 +56,7 @@ std::size_t weight_bytes(const UnitShape& shape) {
 }
 
 void pack_weights(const UnitShape& s, const UnitWeights& weights, std::span<std::byte> block) {
+  validate(s, weights);
   const WeightLayout at = weight_layout(s);
   if (block.size() != at.size)
     throw InputError("packed weights", fmt::format("{} bytes", at.size), fmt::format("{}", block.size()));
@@ -103,7 +128,9 @@ std::size_t prefill_workspace_bytes(Precision precision, const UnitShape& shape,
 
 cudaError_t prefill(Precision precision, const UnitShape& shape, const void* weights, void* state,
                     const Tensors& tensors, int tokens, void* workspace, cudaStream_t stream) {
-  if (!why_not(precision, shape).empty() || tokens < 1) return cudaErrorInvalidValue;
+  if (!is_valid(precision, shape, weights, state, tensors, tokens) || !is_aligned({workspace}) ||
+      (!workspace && prefill_workspace_bytes(precision, shape, tokens) > 0))
+    return cudaErrorInvalidValue;
   return precision == Precision::bf16
              ? bf16_prefill(shape, weights, state, tensors, tokens, workspace, stream)
              : fp32_run(shape, weights, state, state_bytes(shape), tensors, tokens, 1, stream);
@@ -112,7 +139,8 @@ cudaError_t prefill(Precision precision, const UnitShape& shape, const void* wei
 cudaError_t decode(Precision precision, const UnitShape& shape, const void* weights, void* state,
                    std::size_t state_stride, const Tensors& tensors, int tokens, int sequences,
                    cudaStream_t stream) {
-  if (!why_not(precision, shape).empty() || tokens < 1 || tokens > kMostDecodeTokens || sequences < 1)
+  if (!is_valid(precision, shape, weights, state, tensors, tokens) || tokens > kMostDecodeTokens ||
+      sequences < 1 || state_stride < state_bytes(shape) || state_stride % 16 != 0)
     return cudaErrorInvalidValue;
   return precision == Precision::bf16
              ? bf16_decode(shape, weights, state, state_stride, tensors, tokens, sequences, stream)

@@ -32,7 +32,7 @@ std::string why_not(Precision precision, const UnitShape& shape);
 /// taps and feature maps of all heads, in fp32 and, scaled, in fp16 (layout.h).
 std::size_t weight_bytes(const UnitShape& shape);
 /// Writes host weights in that layout to `host_block` (weight_bytes() bytes), ready to be copied to the
-/// device.
+/// device. Throws InputError for weights or a block of another size.
 void pack_weights(const UnitShape& shape, const UnitWeights& weights, std::span<std::byte> host_block);
 
 /// State of `sequences` sequences in one layer, one block of device memory of `state_bytes(shape)` bytes
@@ -64,13 +64,15 @@ Tensors with_dense_strides(Tensors tensors, const UnitShape& shape);
 /// Scratch memory that prefill() of up to `tokens` tokens needs; 0 for fp32. It may hold anything.
 std::size_t prefill_workspace_bytes(Precision precision, const UnitShape& shape, int tokens);
 
-/// `tokens` tokens of one sequence, from its state and to it. Returns the launch's error. Same inputs give
-/// the same bits. Sequence-parallel for bf16: segments of the sequence run side by side.
+/// `tokens` tokens of one sequence, from its state and to it. Returns the launch's error, and
+/// cudaErrorInvalidValue, nothing launched, for what is not as said above. Same inputs give the same bits.
+/// Sequence-parallel for bf16: segments of the sequence run side by side.
 cudaError_t prefill(Precision precision, const UnitShape& shape, const void* weights, void* state,
                     const Tensors& tensors, int tokens, void* workspace, cudaStream_t stream);
 
 /// The next 1 to kMostDecodeTokens tokens of `sequences` sequences, each with a state block of its own,
-/// `state_stride` bytes apart. Needs no workspace and may be captured in a graph.
+/// `state_stride` bytes apart, a multiple of 16. Needs no workspace and may be captured in a graph. Errors as
+/// of prefill().
 cudaError_t decode(Precision precision, const UnitShape& shape, const void* weights, void* state,
                    std::size_t state_stride, const Tensors& tensors, int tokens, int sequences,
                    cudaStream_t stream);

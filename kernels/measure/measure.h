@@ -48,7 +48,7 @@ struct MeasureObserver {
 };
 
 /// Measures the plan. What `kept` holds from earlier runs stays unless it is measured again; it must come
-/// from the same device, driver, CUDA version and commit, with the same gates (InputError otherwise). Throws
+/// from the same GPU, driver, CUDA version and commit, with the same gates (InputError otherwise). Throws
 /// InputError when there is no usable GPU or the user interrupts, and std::runtime_error when CUDA fails or
 /// an output is not a number.
 GpuReference measure(const MeasureRequest& request, const std::string& commit, const GpuReference* kept,

@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "kernels/model/sequences.h"
+
 namespace lawcat::cuda {
 namespace {
 
@@ -93,22 +95,24 @@ Work ModelWork::work() {
 }
 
 void ModelWork::check_outputs(cudaStream_t stream) {
-  if (!call_.whole_model) return;
-  const std::size_t count = static_cast<std::size_t>(model_.config().vocab_size) *
-                            static_cast<std::size_t>(call_.is_prefill ? 1 : call_.batch);
-  std::vector<float> logits(count);
-  // The model writes its logits and nobody else does, hence they are const to others.
-  check(cudaMemsetAsync(const_cast<float*>(sequences_.logits()), 0xff, count * sizeof(float), stream),
-        "poison");
+  CudaSequences::Impl& inside = sequences_.impl();
+  const bool whole = call_.whole_model;
+  const int rows = !call_.is_prefill ? call_.batch : whole ? 1 : call_.tokens;
+  const int width = whole ? model_.config().vocab_size : model_.config().hidden_size;
+  const DeviceBuffer& result = whole ? inside.logits : inside.x;
+  const DeviceBuffer& poisoned = whole ? inside.logits : inside.o;
+  check(cudaMemsetAsync(poisoned.data(), 0xff, poisoned.bytes(), stream), "poison");
   call(0, stream);
-  check(cudaMemcpyAsync(logits.data(), sequences_.logits(), count * sizeof(float), cudaMemcpyDeviceToHost,
+  std::vector<float> values(static_cast<std::size_t>(rows) * static_cast<std::size_t>(width));
+  check(cudaMemcpyAsync(values.data(), result.data(), values.size() * sizeof(float), cudaMemcpyDeviceToHost,
                         stream),
-        "logits");
+        "outputs");
   check(cudaStreamSynchronize(stream), "model");
-  const auto bad = std::find_if(logits.begin(), logits.end(), [](float x) { return !std::isfinite(x); });
-  if (bad != logits.end())
-    throw std::runtime_error(
-        fmt::format("logits: element {} was not written or is not finite", bad - logits.begin()));
+  const auto bad = std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+  if (bad != values.end())
+    throw std::runtime_error(fmt::format("{}: element {} was not written or is not finite",
+                                         whole ? "logits" : "residual stream of a layer",
+                                         bad - values.begin()));
 }
 
 }  // namespace lawcat::cuda

@@ -25,8 +25,9 @@ class ModelWork {
   ModelWork& operator=(const ModelWork&) = delete;
 
   Work work();
-  /// Of a whole model: runs it once onto poisoned logits. Throws std::runtime_error when one was not written
-  /// or is not finite. A layer's output stays inside; the model's check covers it.
+  /// Runs one call onto poisoned memory, the logits of a whole model or what a layer's attention writes.
+  /// Throws std::runtime_error when a logit, or a value of the residual stream, was not written or is not
+  /// finite.
   void check_outputs(cudaStream_t stream);
 
  private:

@@ -36,24 +36,6 @@ void wait(cudaStream_t stream) {
 
 }  // namespace
 
-Event::Event() {
-  check(cudaEventCreate(&event_), "event");
-}
-
-Event::~Event() {
-  if (event_) cudaEventDestroy(event_);
-}
-
-void Event::record(cudaStream_t stream) const {
-  check(cudaEventRecord(event_, stream), "event");
-}
-
-double Event::seconds_since(const Event& start) const {
-  float milliseconds = 0;
-  check(cudaEventElapsedTime(&milliseconds, start.event_, event_), "event");
-  return milliseconds * 1e-3;
-}
-
 Batch::Batch(Work work, double target_s, cudaStream_t stream) : work_(std::move(work)) {
   const Event start;
   const Event stop;
@@ -89,24 +71,21 @@ bool Batch::try_capture(cudaStream_t stream) {
     refused = true;  // a call that CUDA does not capture
   }
   cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
   const bool captured = !refused && ended == cudaSuccess && graph != nullptr &&
-                        cudaGraphInstantiate(&exec_, graph, 0) == cudaSuccess;
+                        cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess;
   if (graph) cudaGraphDestroy(graph);
-  if (!captured) {
-    exec_ = nullptr;
+  if (captured)
+    graph_.reset(exec);
+  else
     cudaGetLastError();  // it sticks otherwise
-  }
   return captured;
 }
 
-Batch::~Batch() {
-  if (exec_) cudaGraphExecDestroy(exec_);
-}
-
 void Batch::launch(cudaStream_t stream) const {
-  if (exec_) {
-    check(cudaGraphLaunch(exec_, stream), "graph launch");
+  if (graph_) {
+    check(cudaGraphLaunch(graph_.get(), stream), "graph launch");
     return;
   }
   for (int i = 0; i < calls_; ++i) work_.call(i, stream);
@@ -192,13 +171,14 @@ Metered between_steps(const Nvml& nvml, double seconds, Run run) {
 
 }  // namespace
 
-double energy_of_call(const Batch& batch, const Nvml& nvml, double seconds, cudaStream_t stream) {
+Energy energy_of_call(const Batch& batch, const Nvml& nvml, double seconds, cudaStream_t stream) {
   const int launches = static_cast<int>(std::clamp(kMeterPollS / batch.estimate_s(), 1.0, 1000.0));
   const Metered metered = between_steps(nvml, seconds, [&] {
     for (int i = 0; i < launches; ++i) batch.launch(stream);
     wait(stream);
   });
-  return metered.joules / (static_cast<double>(metered.runs) * launches * batch.calls());
+  const double calls = static_cast<double>(metered.runs) * launches * batch.calls();
+  return {metered.joules / calls, metered.seconds / calls};
 }
 
 double idle_power(const Nvml& nvml, double seconds) {

@@ -15,20 +15,6 @@
 
 namespace lawcat::cuda {
 
-class Event {
- public:
-  Event();
-  Event(Event&& other) noexcept : event_(std::exchange(other.event_, nullptr)) {}
-  Event& operator=(Event&&) = delete;
-  ~Event();
-  void record(cudaStream_t stream) const;
-  /// Seconds from `start` to this; both must have happened.
-  double seconds_since(const Event& start) const;
-
- private:
-  cudaEvent_t event_ = nullptr;
-};
-
 /// Something to be timed: `call(i, stream)` queues one call; calls 0 .. sets - 1 touch different memory and
 /// call i the same as call i mod sets.
 struct Work {
@@ -54,12 +40,11 @@ class Batch {
   Batch(Work work, double target_s, cudaStream_t stream);
   Batch(const Batch&) = delete;
   Batch& operator=(const Batch&) = delete;
-  ~Batch();
 
   void launch(cudaStream_t stream) const;
   int calls() const { return calls_; }
   double estimate_s() const { return estimate_s_; }  ///< of one launch
-  bool is_graph() const { return exec_ != nullptr || work_.is_graph; }
+  bool is_graph() const { return graph_ != nullptr || work_.is_graph; }
 
  private:
   bool try_capture(cudaStream_t stream);
@@ -67,16 +52,20 @@ class Batch {
   Work work_;
   int calls_ = 1;
   double estimate_s_ = 0;
-  cudaGraphExec_t exec_ = nullptr;
+  GraphExec graph_;
 };
 
 /// Time of a call: events between launches that are queued without waiting, for at least `seconds` and
 /// `least` samples. Throws InputError when the user interrupts.
 Timing time_calls(const Batch& batch, double seconds, int least, cudaStream_t stream);
 
-/// Energy of a call, idle power included, in a run of at least `seconds`, begun and ended at a step of the
-/// meter.
-double energy_of_call(const Batch& batch, const Nvml& nvml, double seconds, cudaStream_t stream);
+struct Energy {
+  double joules = 0;
+  double seconds = 0;
+};
+/// Energy of a call, idle power included, and its time in the same run of at least `seconds`, begun and ended
+/// at a step of the meter. A run so long may meet the GPU's power limit, where time_calls() did not.
+Energy energy_of_call(const Batch& batch, const Nvml& nvml, double seconds, cudaStream_t stream);
 /// Watts over `seconds` in which this process asks nothing of the GPU.
 double idle_power(const Nvml& nvml, double seconds);
 

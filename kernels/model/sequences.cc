@@ -63,9 +63,7 @@ std::string why_not(Attention attention, const ModelConfig& config) {
 }
 
 CudaSequences::Impl::Impl(const CudaModel::Impl& model_weights, const SequencesOptions& sequences_options)
-    : model(model_weights),
-      options(sequences_options),
-      position(static_cast<std::size_t>(options.sequences)) {
+    : model(model_weights), options(sequences_options) {
   const ModelConfig& c = model.config;
   if (const std::string why = why_not(options.attention, c); !why.empty())
     throw InputError(fmt::format("attention {} of model {}: {}", name_of(options.attention), c.name, why));
@@ -74,6 +72,7 @@ CudaSequences::Impl::Impl(const CudaModel::Impl& model_weights, const SequencesO
         "sequences, tokens of a block, longest sequence", "at least 1, 1 and 0",
         fmt::format("{}, {} and {}", options.sequences, options.block_tokens, options.max_tokens));
 
+  position.resize(static_cast<std::size_t>(options.sequences));
   const auto rows = static_cast<std::size_t>(std::max(options.block_tokens, options.sequences));
   const auto b = static_cast<std::size_t>(options.sequences);
   const auto layers = static_cast<std::size_t>(c.layers);
@@ -117,13 +116,8 @@ CudaSequences::Impl::Impl(const CudaModel::Impl& model_weights, const SequencesO
   check(cudaDeviceSynchronize(), "sequences");  // other streams do not wait for these
 }
 
-CudaSequences::Impl::~Impl() {
-  drop_graph();
-}
-
 void CudaSequences::Impl::drop_graph() {
-  if (graph_) cudaGraphExecDestroy(graph_);
-  graph_ = nullptr;
+  graph_.reset();
   graph_key_ = warm_key_ = -1;
 }
 
@@ -137,9 +131,9 @@ std::size_t CudaSequences::Impl::bytes() const {
 
 void CudaSequences::Impl::require_length(std::int64_t tokens) const {
   const std::int64_t most = model.config.lawcat ? INT32_MAX : capacity;  // positions are 32-bit on the GPU
-  if (tokens > most)
+  if (tokens < 0 || tokens > most)
     throw InputError("tokens of a sequence",
-                     fmt::format("at most {}{}", most, model.config.lawcat ? "" : " in the key-value cache"),
+                     fmt::format("0 to {}{}", most, model.config.lawcat ? "" : " in the key-value cache"),
                      fmt::format("{}", tokens));
 }
 
@@ -149,11 +143,36 @@ void CudaSequences::Impl::require_room(int sequence, std::int64_t count) const {
   require_length(position[static_cast<std::size_t>(sequence)] + count);
 }
 
+void CudaSequences::Impl::require_step() const {
+  for (int i = 0; i < options.sequences; ++i) {
+    require_room(i, 1);
+    const std::int64_t at = position[static_cast<std::size_t>(i)];
+    if (is_torch() && at != position[0])
+      throw InputError(fmt::format("decode by PyTorch's attention: position of sequence {}", i),
+                       fmt::format("that of sequence 0, {}", position[0]), fmt::format("{}", at));
+  }
+}
+
+void CudaSequences::Impl::require_layer(int layer) const {
+  if (layer < 0 || layer >= model.config.layers)
+    throw InputError("layer", fmt::format("0 to {}", model.config.layers - 1), fmt::format("{}", layer));
+}
+
 void CudaSequences::Impl::require_block(int count) const {
   if (count < 1 || count > options.block_tokens)
     throw InputError("tokens at once", fmt::format("at most the {} of a block", options.block_tokens),
                      fmt::format("{}", count));
   require_room(0, count);
+  require_whole_prompt(0, count);
+}
+
+void CudaSequences::Impl::require_whole_prompt(int sequence, int count) const {
+  const std::int64_t at = position[static_cast<std::size_t>(sequence)];
+  if (is_torch() && (at != 0 || count > options.block_tokens))
+    throw InputError(
+        "prefill by PyTorch's attention",
+        fmt::format("a whole prompt from position 0, at most the {} tokens of a block", options.block_tokens),
+        fmt::format("{} tokens from position {}", count, at));
 }
 
 void CudaSequences::Impl::grow(std::int64_t tokens, cudaStream_t stream) {
@@ -271,15 +290,11 @@ const Bf16* CudaSequences::Impl::attend(int l, const Rows& rows, cudaStream_t st
     }
   }
   // In a graph an event is recorded by a node of its own, at every launch.
-  const auto record = [&](cudaEvent_t event) {
-    check(cudaEventRecordWithFlags(event, stream,
-                                   capturing_ ? cudaEventRecordExternal : cudaEventRecordDefault),
-          "event");
-  };
-  if (pair) record(pair->start);
+  const unsigned flags = capturing_ ? cudaEventRecordExternal : cudaEventRecordDefault;
+  if (pair) pair->start.record(stream, flags);
   const Bf16* const result =
       model.config.lawcat ? attend_unit(l, rows, stream) : attend_softmax(l, rows, stream);
-  if (pair) record(pair->stop);
+  if (pair) pair->stop.record(stream, flags);
   return result;
 }
 
@@ -371,9 +386,6 @@ const Bf16* CudaSequences::Impl::attend_softmax(int l, const Rows& rows, cudaStr
         "rope");
   if (is_torch()) {
     const std::int64_t before = position[static_cast<std::size_t>(sequence)];
-    if (!rows.decode && before != 0)
-      throw InputError("prefill by PyTorch's attention", "a whole prompt from position 0",
-                       fmt::format("position {}", before));
     return static_cast<const Bf16*>(torch(
         {.kernel = options.attention == Attention::torch_cudnn ? TorchKernel::cudnn : TorchKernel::flash,
          .q = qkv.data(),
@@ -428,7 +440,7 @@ void CudaSequences::Impl::decode_step(cudaStream_t stream) {
 void CudaSequences::Impl::decode_graph(cudaStream_t stream) {
   const std::int64_t key = is_torch() ? position[0] : 0;
   if (graph_ && graph_key_ == key) {
-    check(cudaGraphLaunch(graph_, stream), "graph of a decode step");
+    check(cudaGraphLaunch(graph_.get(), stream), "graph of a decode step");
     graph_ran_ = true;
     return;
   }
@@ -451,22 +463,24 @@ void CudaSequences::Impl::decode_graph(cudaStream_t stream) {
     refusal = error.what();
   }
   capturing_ = false;
+  cudaGraphExec_t exec = nullptr;
   cudaError_t error = cudaStreamEndCapture(capture_stream_.get(), &graph);
-  if (error == cudaSuccess && refusal.empty()) error = cudaGraphInstantiate(&graph_, graph, 0);
+  if (error == cudaSuccess && refusal.empty()) error = cudaGraphInstantiate(&exec, graph, 0);
   if (graph) cudaGraphDestroy(graph);
   if (error != cudaSuccess || !refusal.empty()) {
-    if (!is_torch()) {
-      check(error, "graph of a decode step");
-      throw std::runtime_error("graph of a decode step: " + refusal);
-    }
     cudaGetLastError();  // a refused capture is no fault of later calls
-    graph_ = nullptr;
+    if (!is_torch()) {
+      // The call that was refused says more than the capture's end.
+      if (!refusal.empty()) throw std::runtime_error("graph of a decode step: " + refusal);
+      check(error, "graph of a decode step");
+    }
     capture_refused_ = true;
     decode_step(stream);
     return;
   }
+  graph_.reset(exec);
   graph_key_ = key;
-  check(cudaGraphLaunch(graph_, stream), "graph of a decode step");
+  check(cudaGraphLaunch(graph_.get(), stream), "graph of a decode step");
   graph_ran_ = true;
 }
 
@@ -521,6 +535,7 @@ void CudaSequences::set_position(std::int64_t tokens, cudaStream_t stream) {
 void CudaSequences::prefill(const int* tokens, int count, int sequence, cudaStream_t stream) {
   if (count < 1) throw InputError("tokens of a prefill", "at least 1", fmt::format("{}", count));
   impl_->require_room(sequence, count);
+  impl_->require_whole_prompt(sequence, count);
   const ModelConfig& c = impl_->model.config;
   int last = 0;  // rows of the last block
   for (int first = 0; first < count; first += last) {
@@ -534,13 +549,13 @@ void CudaSequences::prefill(const int* tokens, int count, int sequence, cudaStre
 }
 
 void CudaSequences::decode(cudaStream_t stream) {
-  for (int i = 0; i < impl_->options.sequences; ++i) impl_->require_room(i, 1);
+  impl_->require_step();
   impl_->decode_step(stream);
   for (std::int64_t& position : impl_->position) ++position;
 }
 
 void CudaSequences::decode_graph(cudaStream_t stream) {
-  for (int i = 0; i < impl_->options.sequences; ++i) impl_->require_room(i, 1);
+  impl_->require_step();
   impl_->decode_graph(stream);
   for (std::int64_t& position : impl_->position) ++position;
 }
@@ -550,22 +565,26 @@ bool CudaSequences::decode_is_graph() const {
 }
 
 void CudaSequences::layer_prefill(int layer, int count, cudaStream_t stream) {
+  impl_->require_layer(layer);
   impl_->require_block(count);
   impl_->layer(layer, {.count = count, .sequence = 0, .decode = false}, impl_->own, stream);
 }
 
 void CudaSequences::layer_decode(int layer, cudaStream_t stream) {
-  impl_->require_room(0, 1);
+  impl_->require_layer(layer);
+  impl_->require_step();
   impl_->layer(layer, {.count = impl_->options.sequences, .sequence = 0, .decode = true}, impl_->own, stream);
 }
 
 void CudaSequences::attention_prefill(int layer, int count, cudaStream_t stream) {
+  impl_->require_layer(layer);
   impl_->require_block(count);
   impl_->attend(layer, {.count = count, .sequence = 0, .decode = false}, stream);
 }
 
 void CudaSequences::attention_decode(int layer, cudaStream_t stream) {
-  impl_->require_room(0, 1);
+  impl_->require_layer(layer);
+  impl_->require_step();
   impl_->attend(layer, {.count = impl_->options.sequences, .sequence = 0, .decode = true}, stream);
 }
 

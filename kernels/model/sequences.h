@@ -32,7 +32,6 @@ struct CudaSequences::Impl {
   Impl(const CudaModel::Impl& model_weights, const SequencesOptions& sequences_options);
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
-  ~Impl();
 
   using Attend = std::function<const __nv_bfloat16*(int layer, const Rows& rows, cudaStream_t stream)>;
 
@@ -40,8 +39,14 @@ struct CudaSequences::Impl {
   void require_length(std::int64_t tokens) const;
   /// Likewise for `count` more tokens of this sequence, which must be one.
   void require_room(int sequence, std::int64_t count) const;
+  /// Likewise for one more token of every sequence; PyTorch's attention has one position for all of them.
+  void require_step() const;
+  void require_layer(int layer) const;
   /// Likewise for one block of the first sequence, which must be a block.
   void require_block(int count) const;
+  /// Likewise unless `count` tokens of this sequence are a prompt that PyTorch's attention can take, where it
+  /// is the attention.
+  void require_whole_prompt(int sequence, int count) const;
   /// Makes the cache at least this long; what it holds stays.
   void grow(std::int64_t tokens, cudaStream_t stream);
 
@@ -105,7 +110,7 @@ struct CudaSequences::Impl {
   std::optional<std::array<std::int64_t, 4>> turns_of_;
 
   Stream capture_stream_;
-  cudaGraphExec_t graph_ = nullptr;
+  GraphExec graph_;
   bool capturing_ = false;
   bool capture_refused_ = false;
   /// A step's graph is for one position where PyTorch does the attention, else for all (0): of the graph, and

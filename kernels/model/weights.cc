@@ -38,7 +38,6 @@ void upload_fp32(std::span<const float> values, const DeviceBuffer& to) {
 }
 
 void upload_unit(const UnitShape& shape, const UnitWeights& weights, const DeviceBuffer& to) {
-  validate(shape, weights);
   std::vector<std::byte> block(to.bytes());
   pack_weights(shape, weights, block);
   check(cudaMemcpy(to.data(), block.data(), block.size(), cudaMemcpyHostToDevice), "weights to the GPU");

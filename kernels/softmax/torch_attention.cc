@@ -11,6 +11,7 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <new>
 #include <stdexcept>
 #include <tuple>
 
@@ -54,6 +55,8 @@ const void* TorchAttention::operator()(const TorchCall& call, cudaStream_t strea
     TORCH_CHECK(o.sizes() == q.sizes() && o.scalar_type() == at::kBFloat16, "unexpected output of attention");
     impl_->output = o.transpose(1, 2).contiguous();  // both kernels write [B, T, H, D]: no copy
     return impl_->output.data_ptr();
+  } catch (const c10::OutOfMemoryError&) {
+    throw std::bad_alloc();
   } catch (const c10::Error& error) {
     throw std::runtime_error(std::string("attention by PyTorch: ") + error.what_without_backtrace());
   }

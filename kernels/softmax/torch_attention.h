@@ -38,7 +38,8 @@ class TorchAttention {
   ~TorchAttention();
 
   /// Queues the attention on `stream` and returns o [B, T, H, D] in GPU memory, which lives until the next
-  /// call. Throws std::runtime_error, with PyTorch's first line, when PyTorch refuses.
+  /// call. Throws std::bad_alloc when the GPU has no room and std::runtime_error, with PyTorch's first line,
+  /// when PyTorch refuses.
   const void* operator()(const TorchCall& call, cudaStream_t stream);
 
  private:

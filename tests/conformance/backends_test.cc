@@ -410,6 +410,40 @@ TEST(Edges, CudaStaysWithinItsBoundWhereItsFormsMeet) {
 #endif
 }
 
+// On 132 multiprocessors: segments of several chunks, as they are of long prompts. Of D = 128 with an odd
+// number of heads per key-value head (single blocks) and an even one (clusters of two), the sums of a segment
+// whole and in 3 and 4 pieces; of D = 64 three launches of several chunks each.
+TEST(Edges, CudaStaysWithinItsBoundWhereSegmentsHaveManyChunks) {
+#ifdef LAWCAT_WITH_CUDA
+  if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
+  const auto fast = make_cuda_backend();
+  struct Long {
+    UnitShape shape;
+    int tokens;
+  };
+  for (const auto& [shape, tokens] :
+       {Long{{32, 8, 128, 64}, 1100}, Long{{32, 8, 128, 64}, 1400}, Long{{44, 44, 128, 64}, 1728},
+        Long{{44, 11, 128, 64}, 1728}, Long{{32, 8, 128, 64}, 8192}, Long{{32, 8, 64, 32}, 4096}})
+    for (const float scale : {1.0F, 12.0F}) {  // at 12 many chunks are done in windows
+      UnitVectors x = random_vectors(shape, tokens, GateRegime::spiky, 23);
+      for (float& logit : x.gk) logit *= scale;
+      x = rounded_to_bf16(std::move(x));
+      const Outcome expected = run(*make_reference_backend(), x);
+      for (const std::vector<int>& cuts : std::vector<std::vector<int>>{{}, {tokens / 2 + 7}}) {
+        const Outcome got = run(*fast, x, cuts), again = run(*fast, x, cuts);
+        SCOPED_TRACE(fmt::format("{} heads of {}, {} tokens, gates x {}, {} cuts", shape.heads,
+                                 shape.head_dim, tokens, scale, cuts.size()));
+        EXPECT_GE(sqnr_db(got.o, expected.o), 50.5);
+        EXPECT_GE(sqnr_db(got.state, expected.state), 50.5);
+        EXPECT_TRUE(same_bits(got.o, again.o));
+        EXPECT_TRUE(got.context == again.context);
+      }
+    }
+#else
+  GTEST_SKIP() << "backend cuda is not in this build";
+#endif
+}
+
 TEST(Edges, FixedCountsWhatItClips) {
   UnitVectors x = random_vectors({1, 1, 64, 32}, 20, GateRegime::plain, 1);
   x.v[3] = 100;  // s12.7 ends at 16

@@ -37,7 +37,7 @@ class Peers(unittest.TestCase):
             "sms": 132, "l2_bytes": 5e7, "copy_bytes_per_s": 4e12, "gates": "plain", "energy_reason": "none",
             "measurements": [{"attention": "unit", **{k: v for k, v in timing("", 1024, 1e-5).items() if k != "peer"}}]}
         self.file.write_text(json.dumps(self.reference))
-        self.found = {"device": "a GPU", "software": {"torch": "2.11"}, "missing": [{"peer": "gla_chain", "reason": "r"}],
+        self.found = {"device": "a GPU", "gates": "plain", "software": {"torch": "2.11"}, "missing": [{"peer": "gla_chain", "reason": "r"}],
                       "timings": [timing("softmax_flash", 1024, 2e-5), timing("softmax_flash", 4096, 3e-5)],
                       "accuracy": [{"peer": "chunk_gla", "gates": "long", "shape": SHAPE, "tokens": 1500, "rel_l2_o": 1e-3,
                                     "rel_l2_state": 2e-3}]}
@@ -62,7 +62,7 @@ class Peers(unittest.TestCase):
         self.assertIn("gla_chain             missing: r", shown)
 
     def test_another_device_or_version_is_refused_and_the_file_left_alone(self):
-        for change in ({"device": "another"}, {"schema": "lawcat-gpu/2"},
+        for change in ({"device": "another"}, {"gates": "spiky"}, {"schema": "lawcat-gpu/2"},
                        {"peers": {"software": {"torch": "1"}, "timings": [], "accuracy": [], "missing": []}}):
             with self.subTest(change=change):
                 text = json.dumps({**self.reference, **change})

@@ -195,10 +195,49 @@ TEST_P(GateUpShapes, GateUpEqualsTheHostsProductsAndSwigluAndWritesNothingElse) 
 INSTANTIATE_TEST_SUITE_P(OddSizes, GateUpShapes,
                          testing::Values(std::array{1, 8, 8}, std::array{77, 72, 136},
                                          std::array{129, 200, 264}, std::array{300, 2048, 104},
-                                         std::array{640, 136, 1000}, std::array{2100, 64, 2744}),
+                                         std::array{640, 136, 1000}, std::array{2100, 64, 2744},
+                                         // Several tiles a cluster, each of more steps than it has stages.
+                                         std::array{2100, 520, 2744}),
                          [](const auto& p) {
                            return fmt::format("{}x{}x{}", p.param[0], p.param[1], p.param[2]);
                          });
+
+// Of a size at which a model takes it: the same as the products and SwiGLU that it stands for.
+TEST_F(Dense, GateUpWhereItIsProfitableEqualsProductsAndSwiglu) {
+  constexpr int kRows = 2048, kIn = 2048, kChannels = 8192;
+  const DeviceBuffer x = upload(to_bf16(random_bf16(size(kRows * kIn), 1))),
+                     w = upload(to_bf16(random_bf16(std::size_t{2} * kChannels * kIn, 2, 0.02F))),
+                     h = poisoned<Bf16>(std::size_t{kRows} * kChannels),
+                     both = poisoned<Bf16>(std::size_t{2} * kRows * kChannels),
+                     expected = poisoned<Bf16>(std::size_t{kRows} * kChannels);
+  const cuda::GateUpCall call{.x = x.as<Bf16>(),
+                              .x_stride = kIn,
+                              .w = w.as<Bf16>(),
+                              .h = h.as<Bf16>(),
+                              .rows = kRows,
+                              .in = kIn,
+                              .channels = kChannels};
+  ASSERT_TRUE(cuda::is_profitable(call));
+  const cuda::Stream stream;
+  check(cuda::gate_up(call, stream.get()), "gate_up");
+  cuda::Matmul product;
+  product({.x = x.as<Bf16>(),
+           .x_stride = kIn,
+           .w = w.as<Bf16>(),
+           .y = both.data(),
+           .y_stride = 2 * kChannels,
+           .tokens = kRows,
+           .in = kIn,
+           .out = 2 * kChannels},
+          stream.get());
+  check(cuda::swiglu(both.as<Bf16>(), kRows, kChannels, expected.as<Bf16>(), stream.get()), "swiglu");
+  stream.wait();
+  const auto values = [](const DeviceBuffer& from) {
+    return to_floats(download<Bf16>(from.data(), std::size_t{kRows} * kChannels));
+  };
+  // The products' bf16 results are rounded once more on the way to SwiGLU.
+  EXPECT_LT(distance(values(h), values(expected)), 2 * kBf16Bound);
+}
 
 TEST_F(Dense, GateUpRefusesWhatTheCopyEngineCannotRead) {
   const DeviceBuffer memory(4096);

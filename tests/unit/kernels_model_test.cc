@@ -3,6 +3,7 @@
 // side, graphs. Bounds on logits: 1e-2 relative L2, four times what rounding every product's operands to bf16
 // costs these models; 3e-2 for checkpoints in float32, whose weights are rounded too, and for close
 // comparisons of networks with seeded weights.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -14,7 +15,9 @@
 #include "hostlib/io/safetensors.h"
 #include "hostlib/model/generate.h"
 #include "hostlib/model/tokenizer.h"
+#include "kernels/attention/attention.h"
 #include "kernels/cuda_model.h"
+#include "kernels/model/sequences.h"
 #include "tests/support/cuda_test.h"
 #include "tests/support/temporary_folder.h"
 
@@ -337,9 +340,22 @@ TEST_P(SequencesOnCuda, PiecesAloneRunAndLeaveFiniteValues) {
                                     .time_unit = true});
   sequences.fill_working_memory(1, stream());
   sequences.assume_context(200, 1, stream());
+  const auto width = static_cast<std::size_t>(config_.hidden_size);
+  const auto expect_finite_rows = [&](std::size_t rows, const char* what) {
+    for (const float value : download<float>(sequences.impl().x.data(), rows * width))
+      ASSERT_TRUE(std::isfinite(value)) << what;
+  };
+  const cuda::DeviceBuffer& o = sequences.impl().o;
+  const auto poison = [&] { cuda::check(cudaMemsetAsync(o.data(), 0xff, o.bytes(), stream()), "poison"); };
+  poison();
   sequences.layer_decode(1, stream());
+  stream_->wait();
+  expect_finite_rows(2, "decode");
   sequences.attention_decode(0, stream());
+  poison();
   sequences.layer_prefill(0, 64, stream());
+  stream_->wait();
+  expect_finite_rows(64, "prefill");
   sequences.attention_prefill(1, 33, stream());
   stream_->wait();
   EXPECT_GT(sequences.attention_seconds(), 0);
@@ -359,8 +375,21 @@ TEST_P(SequencesOnCuda, PiecesAloneRunAndLeaveFiniteValues) {
 TEST_P(SequencesOnCuda, RefusesMoreThanItHasRoomFor) {
   CudaSequences sequences = open(1);
   expect_input_error([&] { sequences.layer_prefill(0, 65, stream()); }, "at most the 64 of a block", "65");
+  const std::string layers = fmt::format("layer: expected 0 to {}", config_.layers - 1);
+  expect_input_error([&] { sequences.layer_prefill(-1, 1, stream()); }, layers, "got -1");
+  expect_input_error([&] { sequences.layer_decode(config_.layers, stream()); }, layers);
+  expect_input_error([&] { sequences.attention_prefill(config_.layers, 1, stream()); }, layers);
+  expect_input_error([&] { sequences.attention_decode(-1, stream()); }, layers);
+  expect_input_error([&] { sequences.set_position(-1, stream()); }, "tokens of a sequence", "got -1");
+  expect_input_error([&] { open(-1); }, "expected at least 1, 1 and 0, got -1");
   if (GetParam()) return;
   expect_input_error([&] { sequences.set_position(513, stream()); }, "key-value cache", "513");
+  // The second sequence is full, the first is not.
+  CudaSequences two = open(2);
+  const cuda::DeviceBuffer tokens = upload(prompt(1));
+  while (two.position(1) < 512) two.prefill(tokens.as<int>(), 16, 1, stream());
+  expect_input_error([&] { two.layer_decode(0, stream()); }, "key-value cache", "513");
+  expect_input_error([&] { two.attention_decode(0, stream()); }, "key-value cache", "513");
 }
 
 INSTANTIATE_TEST_SUITE_P(Attentions, SequencesOnCuda, testing::Bool(),
@@ -400,6 +429,23 @@ TEST_P(TorchOnCuda, AgreesWithThePlainKernels) {
     EXPECT_LT(distance(got[i], expected[i]), kLooseBound) << i;
 }
 
+TEST_P(TorchOnCuda, RefusesPartsOfPromptsAndSequencesAtDifferentPositions) {
+  const ModelConfig config = small(false);
+  if (const std::string why = cuda::why_not(GetParam(), config); !why.empty()) GTEST_SKIP() << why;
+  const CudaModel model(config, 1);
+  const cuda::Stream stream;
+  CudaSequences sequences(model,
+                          {.attention = GetParam(), .sequences = 2, .max_tokens = 256, .block_tokens = 64});
+  const cuda::DeviceBuffer tokens = upload(std::vector<int>(128, 3));
+  expect_input_error([&] { sequences.prefill(tokens.as<int>(), 65, 0, stream.get()); }, "a whole prompt",
+                     "got 65 tokens from position 0");
+  EXPECT_EQ(sequences.position(0), 0);
+  sequences.prefill(tokens.as<int>(), 64, 0, stream.get());
+  expect_input_error([&] { sequences.prefill(tokens.as<int>(), 8, 0, stream.get()); }, "from position 64");
+  expect_input_error([&] { sequences.decode(stream.get()); }, "position of sequence 1", "64, got 0");
+  expect_input_error([&] { sequences.decode_graph(stream.get()); }, "position of sequence 1");
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, TorchOnCuda,
                          testing::Values(Attention::torch_cudnn, Attention::torch_flash),
                          [](const auto& p) { return p.param == Attention::torch_cudnn ? "cudnn" : "flash"; });
@@ -412,6 +458,44 @@ TEST(AttentionOnCuda, SaysWhichModelsItTakes) {
   ModelConfig odd = small(false);
   odd.head_dim = 48;
   EXPECT_THAT(cuda::why_not(Attention::softmax, odd), HasSubstr("not 48"));
+}
+
+// Nothing is launched: this needs no GPU.
+TEST(AttentionOnCuda, RefusesCallsThatAreNotAsTheHeaderSays) {
+  using cuda::Precision;
+  const UnitShape shape{4, 2, 64, 32};
+  for (const UnitShape& odd : {UnitShape{0, 0, 64, 32}, UnitShape{3, 2, 64, 32}})
+    EXPECT_THAT(cuda::why_not(Precision::bf16, odd), HasSubstr("no multiple of kv_heads"));
+  alignas(16) std::byte memory[64] = {};
+  const auto is_refused = [&](const auto& change) {
+    cuda::Tensors x =
+        cuda::with_dense_strides({.q = memory, .k = memory, .v = memory, .gk = memory, .o = memory}, shape);
+    std::size_t stride = cuda::state_bytes(shape);
+    void* state = memory;
+    void* workspace = memory;
+    change(x, state, stride, workspace);
+    return cuda::prefill(Precision::bf16, shape, memory, state, x, 9, workspace, nullptr) ==
+               cudaErrorInvalidValue ||
+           cuda::decode(Precision::bf16, shape, memory, state, stride, x, 1, 1, nullptr) ==
+               cudaErrorInvalidValue;
+  };
+  using cuda::Tensors;
+  EXPECT_TRUE(is_refused([](Tensors& x, void*&, std::size_t&, void*&) { x.o = nullptr; }));
+  EXPECT_TRUE(is_refused([&](Tensors& x, void*&, std::size_t&, void*&) { x.k = memory + 8; }));
+  EXPECT_TRUE(is_refused([](Tensors& x, void*&, std::size_t&, void*&) { x.v_stride += 4; }));
+  EXPECT_TRUE(is_refused([](Tensors&, void*& state, std::size_t&, void*&) { state = nullptr; }));
+  EXPECT_TRUE(is_refused([&](Tensors&, void*&, std::size_t&, void*& workspace) { workspace = memory + 1; }));
+
+  const Tensors x =
+      cuda::with_dense_strides({.q = memory, .k = memory, .v = memory, .gk = memory, .o = memory}, shape);
+  const std::size_t block = cuda::state_bytes(shape);
+  for (const std::size_t stride : {block - 16, block + 8})
+    EXPECT_EQ(cuda::decode(Precision::bf16, shape, memory, memory, stride, x, 1, 2, nullptr),
+              cudaErrorInvalidValue)
+        << stride;
+  UnitWeights weights;
+  std::vector<std::byte> packed(cuda::weight_bytes(shape));
+  expect_input_error([&] { cuda::pack_weights(shape, weights, packed); }, "unit weights q_conv1d");
 }
 
 TEST(HostCuda, WithoutAGpuSaysSoInASentence) {

@@ -93,7 +93,10 @@ TEST(Measure, WithoutAGpuIsRefusedInWords) {
   if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
   test::expect_input_error([] { measure(small_request(), "c", nullptr, {}); }, "gpu: " + problem);
   EXPECT_EQ(gpu_name(), "");
-  EXPECT_FALSE(cuda::Nvml().problem().empty());
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    EXPECT_FALSE(cuda::Nvml().problem().empty());
+  }
 }
 
 class OnGpu : public testing::Test {
@@ -141,6 +144,34 @@ TEST_F(OnGpu, TheMeterAddsUpOrSaysWhyNot) {
   const double watts = cuda::idle_power(nvml, 0.5);
   EXPECT_GT(watts, 1);
   EXPECT_LT(watts, 2000);
+}
+
+// The same copies in short and in long runs: the same joules a call, at a power between idle's and what a
+// card takes at most.
+TEST_F(OnGpu, EnergyOfACallDoesNotDependOnHowManyAreLaunchedAsOne) {
+  const cuda::Nvml nvml;
+  if (!nvml.problem().empty()) GTEST_SKIP() << nvml.problem();
+  const cuda::Stream stream;
+  constexpr std::size_t kBytes = 64 << 20;
+  const cuda::DeviceBuffer from(kBytes), to(kBytes);
+  const cuda::Work copy{
+      .call =
+          [&](int, cudaStream_t on) {
+            cuda::check(cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyDeviceToDevice, on),
+                        "copy");
+          },
+      .sets = 1};
+  const cuda::Batch few(copy, 0, stream.get()), many(copy, 5e-3, stream.get());
+  ASSERT_GT(many.calls(), 8 * few.calls());
+  cuda::energy_of_call(many, nvml, 0.5,
+                       stream.get());  // warm: the clock's rise is not the batches' difference
+  const cuda::Energy a = cuda::energy_of_call(few, nvml, 1, stream.get());
+  const cuda::Energy b = cuda::energy_of_call(many, nvml, 1, stream.get());
+  EXPECT_NEAR(a.joules / b.joules, 1, 0.15);
+  for (const cuda::Energy& energy : {a, b}) {
+    EXPECT_GT(energy.joules / energy.seconds, cuda::idle_power(nvml, 0.5));
+    EXPECT_LT(energy.joules / energy.seconds, 1000);
+  }
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ GpuReference::Measurement call(const std::string& operation, int tokens, double 
 GpuReference example() {
   GpuReference r;
   r.device = "GPU of a test";
+  r.uuid = "00112233445566778899aabbccddeeff";
   r.driver = "1.2.3";
   r.cuda = "13.0";
   r.date = "2026-01-02";
@@ -45,6 +46,7 @@ GpuReference example() {
   r.clocks = {1.98e9, 2.6e9};
   r.measurements = {call("prefill", 1024, 1e-5), call("prefill", 4096, 4e-5), call("prefill", 16384, 16e-5),
                     call("decode", 256, 3e-6), call("decode", 256, 6e-6, 8)};
+  r.measurements[0].metered_s = 2e-5;
   GpuReference::Measurement model = call("model_prefill", 1024, 1e-2);
   model.model = "llama3.2-1b";
   model.method = "stream";
@@ -88,7 +90,11 @@ TEST_F(GpuFile, ReadingWhatWasWrittenGivesTheSame) {
   reference.energy_reason = "no meter";
   reference.clocks.reset();
   reference.peers.reset();
-  for (GpuReference::Measurement& m : reference.measurements) m.energy_j.reset();
+  reference.uuid.clear();
+  for (GpuReference::Measurement& m : reference.measurements) {
+    m.energy_j.reset();
+    m.metered_s.reset();
+  }
   EXPECT_EQ(load_gpu_reference(folder_.add("b.json", to_json(reference))), reference);
 }
 
@@ -122,6 +128,8 @@ TEST_F(GpuFile, MistakesAreNamed) {
   refused(first("attention", "softmax"), "expected unit for the unit's operations, got softmax");
   refused(first("model", "llama3.2-1b"), "measurements[0].model: expected one of the keys");
   refused(first("operation", "layer_prefill"), "measurements[0].model: expected this key");
+  refused([](json& file) { file["measurements"][0].erase("energy_j"); },
+          "measurements[0].metered_s: expected energy_j beside it, got none");
   refused(first("tokens", 4096), "measurements[1].operation: expected each call once");
   refused([](json& file) { file["measurements"][0].erase("max_s"); },
           "measurements[0].max_s: expected this key");
@@ -191,9 +199,10 @@ TEST(GpuReference, TheFloorCountsEveryInputAndOutputOnce) {
 
 TEST(GpuTable, ShowsTimesFloorsSharesAndPeers) {
   const std::string text = to_text(example());
-  // 1024 x 11,264 bytes in 10 us are 1153 GB/s of 4000.
+  // 1024 x 11,264 bytes in 10 us are 1153 GB/s of 4000; 1 mJ in the 20 us of the metered run is 50 W.
   EXPECT_THAT(text, testing::ContainsRegex(
-                        "unit +1024 +1 +10\\.00 +5\\.00 +20\\.00 +3\\.47 +1153 +28\\.8 % +1 mJ +100\\.0"));
+                        "unit +1024 +1 +10\\.00 +5\\.00 +20\\.00 +3\\.47 +1153 +28\\.8 % +1 mJ +50\\.0"));
+  EXPECT_THAT(text, testing::ContainsRegex("unit +4096 .*% +4 mJ +- "));
   EXPECT_THAT(text, HasSubstr("0.50 x"));
   EXPECT_THAT(text, HasSubstr("llama3.2-1b model_prefill"));
   EXPECT_THAT(text, HasSubstr("(launched one by one)"));
@@ -215,7 +224,10 @@ TEST(GpuTable, SaysWhyThereIsNoEnergy) {
   GpuReference reference = example();
   reference.idle_power_w.reset();
   reference.energy_reason = "no meter";
-  for (GpuReference::Measurement& m : reference.measurements) m.energy_j.reset();
+  for (GpuReference::Measurement& m : reference.measurements) {
+    m.energy_j.reset();
+    m.metered_s.reset();
+  }
   EXPECT_THAT(to_text(reference), HasSubstr("no energy: no meter"));
   EXPECT_THAT(to_text(reference), Not(HasSubstr("idle")));
 }
