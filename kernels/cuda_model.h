@@ -120,8 +120,12 @@ class CudaSequences {
   /// alone have ordinary inputs.
   void fill_working_memory(std::uint64_t seed, cudaStream_t stream);
 
-  int* next_tokens() const;     ///< in GPU memory, [B]
-  const float* logits() const;  ///< in GPU memory, [B, vocab]
+  /// What the attention (but PyTorch's) and the head write is NaN until they have.
+  void poison(cudaStream_t stream);
+
+  int* next_tokens() const;       ///< in GPU memory, [B]
+  const float* logits() const;    ///< in GPU memory, [B, vocab]
+  const float* residual() const;  ///< in GPU memory, [rows of the last call, hidden_size]
   /// Waits for the GPU and returns the time between the events that were recorded around calls of the
   /// attention's kernels since the last call of this (of a graph's replays only the last), seconds. 0 without
   /// options.time_unit.

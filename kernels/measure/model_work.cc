@@ -10,8 +10,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "kernels/model/sequences.h"
-
 namespace lawcat::cuda {
 namespace {
 
@@ -95,17 +93,14 @@ Work ModelWork::work() {
 }
 
 void ModelWork::check_outputs(cudaStream_t stream) {
-  CudaSequences::Impl& inside = sequences_.impl();
   const bool whole = call_.whole_model;
   const int rows = !call_.is_prefill ? call_.batch : whole ? 1 : call_.tokens;
   const int width = whole ? model_.config().vocab_size : model_.config().hidden_size;
-  const DeviceBuffer& result = whole ? inside.logits : inside.x;
-  const DeviceBuffer& poisoned = whole ? inside.logits : inside.o;
-  check(cudaMemsetAsync(poisoned.data(), 0xff, poisoned.bytes(), stream), "poison");
+  sequences_.poison(stream);
   call(0, stream);
   std::vector<float> values(static_cast<std::size_t>(rows) * static_cast<std::size_t>(width));
-  check(cudaMemcpyAsync(values.data(), result.data(), values.size() * sizeof(float), cudaMemcpyDeviceToHost,
-                        stream),
+  check(cudaMemcpyAsync(values.data(), whole ? sequences_.logits() : sequences_.residual(),
+                        values.size() * sizeof(float), cudaMemcpyDeviceToHost, stream),
         "outputs");
   check(cudaStreamSynchronize(stream), "model");
   const auto bad = std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });

@@ -604,6 +604,15 @@ const float* CudaSequences::logits() const {
   return impl_->logits.as<float>();
 }
 
+const float* CudaSequences::residual() const {
+  return impl_->x.as<float>();
+}
+
+void CudaSequences::poison(cudaStream_t stream) {
+  for (const DeviceBuffer* buffer : {&impl_->o, &impl_->logits})
+    check(cudaMemsetAsync(buffer->data(), 0xff, buffer->bytes(), stream), "poison");
+}
+
 double CudaSequences::attention_seconds() {
   return impl_->attention_seconds();
 }

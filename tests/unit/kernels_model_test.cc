@@ -17,7 +17,6 @@
 #include "hostlib/model/tokenizer.h"
 #include "kernels/attention/attention.h"
 #include "kernels/cuda_model.h"
-#include "kernels/model/sequences.h"
 #include "tests/support/cuda_test.h"
 #include "tests/support/temporary_folder.h"
 
@@ -342,17 +341,15 @@ TEST_P(SequencesOnCuda, PiecesAloneRunAndLeaveFiniteValues) {
   sequences.assume_context(200, 1, stream());
   const auto width = static_cast<std::size_t>(config_.hidden_size);
   const auto expect_finite_rows = [&](std::size_t rows, const char* what) {
-    for (const float value : download<float>(sequences.impl().x.data(), rows * width))
+    for (const float value : download<float>(sequences.residual(), rows * width))
       ASSERT_TRUE(std::isfinite(value)) << what;
   };
-  const cuda::DeviceBuffer& o = sequences.impl().o;
-  const auto poison = [&] { cuda::check(cudaMemsetAsync(o.data(), 0xff, o.bytes(), stream()), "poison"); };
-  poison();
+  sequences.poison(stream());
   sequences.layer_decode(1, stream());
   stream_->wait();
   expect_finite_rows(2, "decode");
   sequences.attention_decode(0, stream());
-  poison();
+  sequences.poison(stream());
   sequences.layer_prefill(0, 64, stream());
   stream_->wait();
   expect_finite_rows(64, "prefill");
