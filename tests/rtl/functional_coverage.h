@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Situations that random traffic must have met, counted.
+// Situations that random traffic must have met, counted; scripts/verify_rtl requires it.
 #pragma once
 
 #include <cstdint>

@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // The long run of random traffic: rtl_random [--presets A,B] [--head-tokens N] [--seed FIRST] [--scenarios N]
 // [--budget CYCLES] [--verbose] [--one-tile]. Scenario i of a preset has seed FIRST + i; a run goes on from
-// the seed that the last one printed. A preset that is a file goes by its stem, too. Prints per preset
+// the seed that the last one printed. A preset that is a file goes by its path or its stem. Prints per preset
 // head-tokens, mismatches, cycles per second and what was not met. Exit status: 0 all equal, 1 a difference,
 // 2 wrong arguments.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
+#include <system_error>
+#include <vector>
 
+#include "hostlib/io/error.h"
 #include "rtl/bench/tile.h"
 #include "tests/rtl/rtl_random.h"
 
@@ -23,9 +27,8 @@ namespace lawcat {
 namespace {
 
 struct Arguments {
-  std::string presets;
-  std::int64_t head_tokens = 10000, scenarios = INT64_MAX, budget = 40000;
-  std::uint64_t seed = 1;
+  std::vector<RtlLibrary> libraries{rtl_test_libraries().begin(), rtl_test_libraries().end()};
+  std::int64_t head_tokens = 10000, seed = 1, scenarios = INT64_MAX, budget = 40000;
   bool verbose = false, one_tile = false;
 };
 
@@ -47,7 +50,7 @@ bool run(RtlLibrary library, const Arguments& arguments) {
   FunctionalCoverage coverage;
   std::int64_t head_tokens = 0, packets = 0, cycles = 0, scenarios = 0, differences = 0;
   const auto start = std::chrono::steady_clock::now();
-  std::uint64_t seed = arguments.seed;
+  std::int64_t seed = arguments.seed;
   for (; head_tokens < arguments.head_tokens && scenarios < arguments.scenarios && differences < 10; ++seed) {
     ++scenarios;
     try {
@@ -77,49 +80,69 @@ bool run(RtlLibrary library, const Arguments& arguments) {
   return differences == 0;
 }
 
+std::int64_t number(const std::string& option, const std::string& text, std::int64_t least) {
+  std::int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || last != end || value < least)
+    throw InputError(option, fmt::format("a number from {} on", least), fmt::format("\"{}\"", text));
+  return value;
+}
+
+RtlLibrary library_of(const std::string& name) {
+  std::vector<std::string> built;
+  for (const RtlLibrary& library : rtl_test_libraries()) {
+    const std::filesystem::path preset = library.preset;
+    std::error_code none;
+    if (name == preset || name == preset.stem() || std::filesystem::equivalent(name, preset, none))
+      return library;
+    built.push_back(preset.stem().string());
+  }
+  throw InputError("--presets", fmt::format("presets of this build ({})", fmt::join(built, ", ")),
+                   fmt::format("\"{}\"", name));
+}
+
+Arguments parse(const std::vector<std::string>& words) {
+  Arguments arguments;
+  const std::map<std::string, std::int64_t*> numbers{{"--head-tokens", &arguments.head_tokens},
+                                                     {"--seed", &arguments.seed},
+                                                     {"--scenarios", &arguments.scenarios},
+                                                     {"--budget", &arguments.budget}};
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& name = words[i];
+    const bool has_value = i + 1 < words.size();
+    if (name == "--verbose" || name == "--one-tile") {
+      (name == "--verbose" ? arguments.verbose : arguments.one_tile) = true;
+    } else if (has_value && name == "--presets") {
+      arguments.libraries.clear();
+      const std::string& presets = words[++i];
+      for (std::size_t first = 0; first <= presets.size();) {
+        const std::size_t end = std::min(presets.find(',', first), presets.size());
+        arguments.libraries.push_back(library_of(presets.substr(first, end - first)));
+        first = end + 1;
+      }
+    } else if (const auto found = numbers.find(name); has_value && found != numbers.end()) {
+      *found->second = number(name, words[++i], name == "--seed" ? 0 : 1);
+    } else {
+      throw InputError(fmt::format("no argument {} without a value", name));
+    }
+  }
+  return arguments;
+}
+
 }  // namespace
 }  // namespace lawcat
 
-int main(int argc, char** argv) {
+int main(int count, char** words) {
   using namespace lawcat;
-  Arguments arguments;
-  for (int i = 1; i < argc; ++i) {
-    const std::string name = argv[i];
-    if (name == "--verbose" || name == "--one-tile") {
-      (name == "--verbose" ? arguments.verbose : arguments.one_tile) = true;
-      continue;
-    }
-    const std::map<std::string, std::int64_t*> numbers{{"--head-tokens", &arguments.head_tokens},
-                                                       {"--scenarios", &arguments.scenarios},
-                                                       {"--budget", &arguments.budget}};
-    const char* value = i + 1 < argc ? argv[++i] : nullptr;
-    if (value != nullptr && name == "--presets") {
-      arguments.presets = value;
-    } else if (value != nullptr && name == "--seed") {
-      arguments.seed = std::strtoull(value, nullptr, 10);
-    } else if (const auto found = numbers.find(name); value != nullptr && found != numbers.end()) {
-      *found->second = std::atoll(value);
-    } else {
-      fmt::print(stderr, "rtl_random: no argument {} without a value\n", name);
-      return 2;
-    }
-  }
-  bool equal = true, any = false;
-  for (const RtlLibrary& library : rtl_test_libraries()) {
-    const std::string wanted = "," + arguments.presets + ",";
-    const auto is_wanted = [&](const std::string& name) {
-      return wanted.find("," + name + ",") != std::string::npos;
-    };
-    if (!arguments.presets.empty() && !is_wanted(library.preset) &&
-        !is_wanted(std::filesystem::path(library.preset).stem().string()))
-      continue;
-    any = true;
-    equal = run(library, arguments) && equal;
-  }
-  if (!any) {
-    fmt::print(stderr, "rtl_random: none of the presets {} is built\n", arguments.presets);
+  try {
+    const Arguments arguments = parse({words + 1, words + count});
+    bool equal = true;
+    for (const RtlLibrary& library : arguments.libraries) equal = run(library, arguments) && equal;
+    shared_tile.reset();
+    return equal ? 0 : 1;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "rtl_random: {}\n", error.what());
     return 2;
   }
-  shared_tile.reset();
-  return equal ? 0 : 1;
 }
