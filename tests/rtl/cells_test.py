@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The cells of rtl/cells: every tool reads them, parameters that make no sense are refused by a sentence, and what
 # they compute is what hostlib/numerics defines (restated here in Python's integers).
+import os
 import pathlib
 import random
 import re
@@ -470,6 +471,18 @@ class Proofs(Tools):
                 code, text = self.run_tool(self.folder / "scripts/prove", proof)
                 self.assertEqual(code, 1, text)
                 self.assertRegex(text, rf"(?m)^{proof}.*: does not hold \(from reset\)")
+
+    def test_what_is_not_decided_is_told_from_what_does_not_hold(self):
+        for tool, body, said in (("timeout", "exit 124", r"not decided in \d+ s \(from reset\)"),
+                                 ("z3", "exit 1", r"not decided \(from reset\), yosys-smtbmc ended with 1: .*\w"),
+                                 ("yosys", "echo ERROR: no such file; exit 1", "not read: ERROR: no such file")):
+            with self.subTest(tool=tool), tempfile.TemporaryDirectory() as folder:
+                fake = pathlib.Path(folder) / tool
+                fake.write_text(f"#!/bin/bash\n{body}\n")
+                fake.chmod(0o755)
+                code, text = self.run_tool("env", f"PATH={folder}:{os.environ['PATH']}", SOURCE / "scripts/prove", "skid_buffer")
+                self.assertEqual(code, 3, text)
+                self.assertRegex(text, rf"\Askid_buffer: {said}\n\Z")
 
     def test_a_missing_tool_and_an_unknown_name_are_said_in_a_sentence(self):
         code, text = self.run_tool(SOURCE / "scripts/prove", "halting")
