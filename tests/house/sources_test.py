@@ -137,22 +137,36 @@ class Setup(Folder):
 
 
 class Run(Folder):
-    def test_builds_the_program_once_configured_and_hands_its_arguments_over(self):
+    def setUp(self):
+        super().setUp()
         shutil.copytree(SOURCE / "scripts", self.folder / "scripts")
         self.fake("dpkg-query", "printf installed")
+        self.fake("ctest", 'echo "$*"')
         program = self.folder / "build/release/sim/cli/lawcat-sim"
         self.fake("cmake", f"""echo "$*" >> {self.folder}/asked
 mkdir -p {program.parent}
 touch {self.folder}/build/release/build.ninja
 printf '#!/bin/bash\\necho "$*"\\n' > {program}
 chmod +x {program}""")
+
+    def configured(self):
+        lines = (self.folder / "asked").read_text().splitlines()
+        self.assertEqual([line.startswith("--build ") for line in lines], [False, True] * (len(lines) // 2))
+        return lines[::2]
+
+    def test_configures_builds_the_program_and_hands_its_arguments_over(self):
         first = self.run_script(self.folder / "scripts/run")
         self.assertEqual(first.stdout, "--trace passkey16k.json\n")
         second = self.run_script(self.folder / "scripts/run", "passkey1k", "--preset", "nano")
         self.assertEqual(second.stdout, "--trace passkey1k --preset nano\n")
-        asked = (self.folder / "asked").read_text().splitlines()
-        self.assertEqual(asked[0], "--preset release -DLAWCAT_BUILD_TESTS=OFF")
-        self.assertEqual([line.startswith("--build ") for line in asked], [False, True, True])
+        # What scripts/test turned on stays on.
+        self.assertEqual(self.configured(), ["--preset release -DLAWCAT_WITH_SYSTEMC=ON -DLAWCAT_BUILD_TESTS=OFF",
+                                             "--preset release -DLAWCAT_WITH_SYSTEMC=ON"])
+
+    def test_tests_are_built_with_every_part_that_the_packages_give(self):
+        done = self.run_script(self.folder / "scripts/test", "-R", "house")
+        self.assertEqual(done.stdout, "--test-dir build/release --output-on-failure -j2 -R house\n")
+        self.assertEqual(self.configured(), ["--preset release -DLAWCAT_BUILD_TESTS=ON -DLAWCAT_WITH_SYSTEMC=ON -DLAWCAT_WITH_RTL=ON"])
 
 
 class Check(Folder):
