@@ -109,6 +109,24 @@ class Capture(unittest.TestCase):
                     subprocess.run([PROGRAM, "unit", "--vectors", file, "--backend", "reference", "--against", "gpu",
                                     "--tolerance", "0"], stdout=subprocess.PIPE, check=True)
 
+    def test_a_run_that_breaks_off_leaves_what_was_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = pathlib.Path(folder) / "program"
+            program.write_text("""#!/bin/bash
+for word in "$@"; do
+  [[ $word == *-128.gpu.safetensors ]] && exit 1
+  [[ $word == *.safetensors ]] && echo new > "${word#*=}"
+done
+exit 0
+""")
+            program.chmod(0o755)
+            kept = pathlib.Path(folder) / "expected/random-plain-64.gpu.safetensors"
+            kept.parent.mkdir()
+            kept.write_text("old")
+            self.run_script("--program", program, kept.parent, code=1)
+            self.assertEqual((kept.read_text(), os.listdir(kept.parent)), ("old", [kept.name]))
+            self.assertEqual(sorted(os.listdir(folder)), ["expected", "program"])
+
     def test_bad_usage_is_one_sentence(self):
         self.assertIn("usage:", self.run_script("--nosuch", code=2).stderr)
         self.assertIn("lacks its value", self.run_script("--backend", code=2).stderr)
