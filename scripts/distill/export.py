@@ -7,7 +7,6 @@ import pathlib
 import struct
 
 import torch
-import torch.nn.functional as F
 
 import unit
 
