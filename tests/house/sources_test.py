@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The sources as a whole: who includes whom, what the scripts do on machines unlike this one, what git tracks.
 import ast
+import json
 import os
 import pathlib
 import re
@@ -191,6 +192,39 @@ class Check(Folder):
                 done = self.run_script(self.folder / "scripts/check", "--quick", code=1 if failed else 0)
                 self.assertEqual(done.stdout.splitlines()[-1],
                                  f"scripts/check: failed: {failed}" if failed else "scripts/check: all passed")
+
+    @unittest.skipUnless(shutil.which("git"), "needs git")
+    def test_lint_reads_changed_sources_and_those_that_include_changed_headers(self):
+        shutil.copytree(SOURCE / "scripts", self.folder / "scripts")
+        self.write("scripts/test", "#!/bin/bash\n# SPDX-License-Identifier: Apache-2.0\n", executable=True)
+        self.fake("dpkg-query", "printf installed")
+        self.fake("clang-format", "")
+        self.fake("clang-tidy", f'echo "${{@: -1}}" >> {self.folder}/linted')
+        for name, header in (("answer", "answer"), ("question", "answer"), ("other", "other"), ("alone", None)):
+            self.write(f"hostlib/io/{name}.cc", self.GOOD + (f'#include "hostlib/io/{header}.h"\n' if header else ""))
+        for name in ("answer", "other"):
+            self.write(f"hostlib/io/{name}.h", self.GOOD)
+        self.write("build/release/compile_commands.json", json.dumps(
+            [{"file": str(file), "command": "c++"} for file in self.folder.glob("hostlib/io/*.cc")]))
+
+        def commit():
+            for command in ("init -q", "add scripts hostlib", "-c user.name=n -c user.email=e commit -q -m m"):
+                subprocess.run(["git", *command.split()], cwd=self.folder, check=True)
+
+        commit()
+        for changed, linted in (([], "alone answer other question"), (["answer.h"], "answer question"),
+                                (["other.h", "alone.cc"], "alone other")):
+            for file in changed:
+                self.write(f"hostlib/io/{file}", (self.folder / f"hostlib/io/{file}").read_text() + "// Changed.\n")
+            for _ in range(2):  # as it is, and with that committed and no change since
+                with self.subTest(changed=changed):
+                    (self.folder / "linted").write_text("")
+                    self.run_script(self.folder / "scripts/check")
+                    self.assertEqual(sorted(pathlib.Path(file).stem for file in (self.folder / "linted").read_text().split()),
+                                     linted.split())
+                if changed:
+                    commit()
+                    changed = []
 
     def test_an_unknown_argument_is_refused(self):
         self.assertIn("usage:", self.run_script(SOURCE / "scripts/check", "--fast", code=2).stderr)
