@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-# scripts/synth on small modules with a library that Debian ships, and what it says of input it cannot use.
+# scripts/synth on small modules with a library that Debian ships, and what it says of input it cannot use; its simulation of
+# a netlist on one of a few cells.
+import argparse
+import importlib.machinery
+import importlib.util
 import json
 import lzma
 import os
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -15,7 +20,7 @@ LIBRARY = pathlib.Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
 TOOLS = all(shutil.which(tool) for tool in ("yosys", "yosys-abc", "sta"))
 sys.path.insert(0, str(SOURCE / "scripts"))
 sys.dont_write_bytecode = True
-from synth_cells import Cell, Refusal, read_groups, verilog  # noqa: E402
+from synth_cells import Cell, Library, Netlist, Refusal, read_groups, verilog  # noqa: E402
 
 
 class Synth(unittest.TestCase):
@@ -117,6 +122,136 @@ class Liberty(unittest.TestCase):
         self.assertEqual((flop.clock, flop.rising), ("CLK", True))
         with self.assertRaises(Refusal):
             read_groups("library (x) { } }")
+
+
+def load_synth():
+    loader = importlib.machinery.SourceFileLoader("synth", str(SOURCE / "scripts/synth"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("synth", loader))
+    loader.exec_module(module)
+    return module
+
+
+CELLS = """library (tiny) { time_unit : "1ns"; capacitive_load_unit (1, pf); nom_voltage : 1;
+  cell (BUF) { pin (A) { direction : input; capacitance : 0.001; } pin (Y) { direction : output; function : "A"; } }
+  cell (INV) { pin (A) { direction : input; capacitance : 0.001; } pin (Y) { direction : output; function : "!A"; } }
+  cell (AND) { pin (A) { direction : input; capacitance : 0.001; } pin (B) { direction : input; capacitance : 0.001; }
+    pin (Y) { direction : output; function : "A*B"; } }
+  cell (DFF) { ff (IQ, IQN) { clocked_on : "CK"; next_state : "D"; } pin (CK) { direction : input; capacitance : 0.001; }
+    pin (D) { direction : input; capacitance : 0.001; } pin (Q) { direction : output; function : "IQ"; } } }"""
+INPUTS = {"clk_i": 1, "rst_ni": 1, "enable_i": 1, "head_dim_i": 8, "feature_dim_i": 7, "clear_all_i": 1, "clear_slot_i": 1,
+          "clear_slot_index_i": 8, "s_axis_tvalid_i": 1, "s_axis_tdata_i": 16, "s_axis_tlast_i": 1, "m_axis_tready_i": 1}
+OUTPUTS = {"s_axis_tready_o": 1, "m_axis_tvalid_o": 1, "m_axis_tdata_o": 16, "m_axis_tlast_o": 1, "head_done_o": 1}
+
+
+def tiny_engine():
+    """Yosys' JSON of an engine that answers a beat in the next cycle: the high byte inverted, in place of the low byte that
+    of the beat before with the same `last`, from a memory. One gate does nothing but glitch."""
+    def module_ports():
+        ports, bit = {}, 2
+        for direction, group in (("input", INPUTS), ("output", OUTPUTS)):
+            for name, width in group.items():
+                ports[name] = {"direction": direction, "bits": list(range(bit, bit := bit + width))}
+        return ports
+
+    ports, outside, cells = module_ports(), module_ports(), {}
+    net = {name: port["bits"] for name, port in ports.items()}
+
+    def cell(kind, **pins):
+        cells[f"c{len(cells)}"] = {"type": kind, "connections": {pin: [value] for pin, value in pins.items()}}
+
+    clock, [valid], [last], data = net["clk_i"][0], net["s_axis_tvalid_i"], net["s_axis_tlast_i"], net["s_axis_tdata_i"]
+    cell("DFF", CK=clock, D=valid, Q=net["m_axis_tvalid_o"][0])
+    cell("DFF", CK=clock, D=last, Q=net["m_axis_tlast_o"][0])
+    cell("AND", A=valid, B=last, Y=net["head_done_o"][0])
+    for i in range(8, 16):
+        cell("INV", A=data[i], Y=100 + i)
+        cell("DFF", CK=clock, D=100 + i, Q=net["m_axis_tdata_o"][i])
+    cell("AND", A=data[15], B=115, Y=120)
+    cell("DFF", CK=clock, D=120, Q=121)
+    cells["u_memory"] = {"type": "lawcat_memory", "parameters": {"WIDTH": f"{8:032b}", "DEPTH": f"{2:032b}"}, "connections": {
+        "clk_i": [clock], "we_i": [valid], "waddr_i": [last], "wdata_i": data[:8], "re_i": [valid], "raddr_i": [last],
+        "rdata_o": net["m_axis_tdata_o"][:8]}}
+    net["s_axis_tready_o"][0] = "1"
+    return json.dumps({"modules": {"lawcat_tiny": {"ports": ports, "cells": cells}, "lawcat_engine": {"ports": outside, "cells": {
+        "u_tiny": {"type": "lawcat_tiny", "connections": {name: port["bits"] for name, port in outside.items()}}}}}})
+
+
+@unittest.skipUnless(shutil.which("c++"), "needs a C++ compiler")
+class Simulated(unittest.TestCase):
+    PACKETS = 40
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder, cls.synth = pathlib.Path(folder.name), load_synth()  # the simulator is compiled once
+
+    def setUp(self):
+        self.netlist = Netlist(Library(CELLS))
+        self.netlist.add(tiny_engine(), "lawcat_engine")
+        draw, memory, self.beats, self.expected = random.Random(1), [0, 0], [], []
+        for _ in range(self.PACKETS):  # of one head-token
+            self.beats += [(0, 0x0101), (0, draw.getrandbits(16)), (0, draw.getrandbits(16)), (1, draw.getrandbits(16))]
+        for last, data in self.beats:
+            self.expected.append((last, ~data & 0xff00 | memory[last]))
+            memory[last] = data & 0xff
+
+    def check(self, **more):
+        for name, beats in (("in", self.beats), ("expected", self.expected)):
+            (self.folder / name).write_text("shape 4 2\n" + "".join(f"{last} {data:04x}\n" for last, data in beats))
+        options = {"icarus": False, "energy": False, "shape": None, "sram": None, "wire_ff": 0.25, **more}
+        report = {}
+        same = self.synth.check_netlist(self.netlist, argparse.Namespace(
+            beats=self.folder / "in", expected=self.folder / "expected", **options), self.folder, report)
+        self.assertEqual(same, report["netlist_check"]["same"])
+        return report
+
+    def test_answers_and_energy_of_a_netlist(self):
+        report = self.check(energy=True)
+        self.assertEqual(report["netlist_check"], {"shape": (4, 2), "beats_in": 160, "beats_out": 160, "same": True})
+        spent = report["energy_per_head_token"]
+        self.assertEqual((spent["head_tokens"], spent["cycles_watched"], spent["interval_cycles"]), (self.PACKETS, 160, 4))
+        tiny = spent["stages"]["tiny"]
+        self.assertEqual((tiny["memory_reads"], tiny["memory_writes"]), (4, 4))
+        self.assertEqual(tiny["clock_pj"], round(11 * 1.25 * 4 / 1000, 3))  # flip-flops, fF at 1 V, cycles
+        self.assertGreater(tiny["logic_pj"], 0)
+        self.assertGreater(tiny["logic_with_glitches_pj"], tiny["logic_pj"])
+
+    @unittest.skipUnless(shutil.which("iverilog"), "needs iverilog")
+    def test_icarus_gives_the_same_answers(self):
+        self.assertTrue(self.check(icarus=True)["netlist_check"]["same"])
+
+    def test_another_answer_and_a_missing_one_are_noticed(self):
+        last, data = self.expected[5]
+        self.expected[5] = (last, data ^ 0x8000)
+        self.assertEqual(self.check()["netlist_check"], {"shape": (4, 2), "beats_in": 160, "beats_out": 160, "same": False,
+                                                         "first_difference": 5, "simulator": "own"})
+        self.expected[5] = (last, data)
+        self.expected.append((0, 0))
+        self.assertEqual(self.check()["netlist_check"]["first_difference"], 160)
+
+    def test_what_cannot_be_simulated_is_said(self):
+        self.check()
+        cut = self.folder / "cut.bin"
+        cut.write_bytes((self.folder / "netlist.bin").read_bytes()[:200])
+        done = subprocess.run([self.folder / "synth_simulate", cut, "beats.in", "beats.out", "activity.bin", "1"], cwd=self.folder,
+                              text=True, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, "the netlist is cut short\n"))
+        design = json.loads(tiny_engine())
+        gates = design["modules"]["lawcat_tiny"]["cells"]
+        loop = next(cell for cell in gates.values() if cell["type"] == "INV")["connections"]
+        loop["A"] = loop["Y"]
+        self.netlist = Netlist(Library(CELLS))
+        self.netlist.add(json.dumps(design), "lawcat_engine")
+        with self.assertRaisesRegex(Refusal, "combinational loop"):
+            self.check()
+
+    def test_the_worst_period_of_a_part_goes_by_its_clean_name(self):
+        (self.folder / "top.paths").write_text("")
+        (self.folder / "top.ends").write_text("".join(f"{pin} 0.1 0.2 {slack} (MET)\n" for pin, slack in (
+            ("u_a.b/u_c/D", 0.5), ("u_a.b/u_d/D", 0.3), ("u_a.b/u_e/D", 0.4), ("q_reg/D", 0.2))))
+        timed = self.synth.read_timing(self.folder, "top", Library(CELLS), argparse.Namespace(clock_ps=1000))
+        self.assertEqual(timed["worst_period_ps"], {"top": 800.0, "u_a_b": 700.0})
 
 
 if __name__ == "__main__":
