@@ -93,7 +93,10 @@ std::int64_t ModelConfig::dense_weights() const {
   return layers * (attention + gate + 3 * std::int64_t{hidden_size} * intermediate_size);
 }
 
-ModelConfig load_config(const std::filesystem::path& file) {
+ModelConfig load_config(const std::filesystem::path& path) {
+  std::error_code unreadable;  // left to read_json() to report
+  const std::filesystem::path file =
+      std::filesystem::is_directory(path, unreadable) ? path / "config.json" : path;
   const nlohmann::json json = read_json(file);
   StrictObject config(json, file.string());
   const std::string kind = architecture(config);
@@ -101,7 +104,7 @@ ModelConfig load_config(const std::filesystem::path& file) {
   ModelConfig result;
   result.name = file.filename() == "config.json"
                     ? std::filesystem::absolute(file).lexically_normal().parent_path().filename().string()
-                    : file.stem().string();
+                    : (file.extension() == ".json" ? file.stem() : file.filename()).string();
   result.hidden_size = get_size(config, "hidden_size");
   result.intermediate_size = get_size(config, "intermediate_size");
   result.layers = static_cast<int>(config.get_int("num_hidden_layers", 1, 1024));

@@ -14,7 +14,7 @@ namespace lawcat {
 
 /// What is asked of a Llama-style decoder: RMSNorm, grouped projections, SwiGLU, residuals, head.
 struct ModelConfig {
-  std::string name;     ///< of the folder or shape file
+  std::string name;     ///< of the folder, or of the shape file without .json
   int hidden_size = 0;  ///< C
   int intermediate_size = 0;
   int layers = 0;
@@ -47,10 +47,11 @@ struct ModelConfig {
   std::int64_t head_weights() const { return std::int64_t{vocab_size} * hidden_size; }
 };
 
-/// Reads config.json of LlamaForCausalLM, MistralForCausalLM or LawcatForCausalLM. Keys that this network
-/// does not depend on are ignored, except inside `lawcat`. Throws InputError for anything that would make the
-/// network another one (biases, another activation, another rope, the hybrid's window).
-ModelConfig load_config(const std::filesystem::path& file);
+/// Reads config.json of LlamaForCausalLM, MistralForCausalLM or LawcatForCausalLM, from its folder or as a
+/// file of any name. Keys that this network does not depend on are ignored, except inside `lawcat`. Throws
+/// InputError for anything that would make the network another one (biases, another activation, another rope,
+/// the hybrid's window).
+ModelConfig load_config(const std::filesystem::path& folder_or_file);
 
 /// A model by path or name: an existing path as it stands, else models/NAME, else models/shapes/NAME.json
 /// under data_root(). Throws InputError naming what was looked for.

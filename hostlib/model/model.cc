@@ -11,12 +11,8 @@ namespace lawcat {
 
 Model Model::load(const std::filesystem::path& path) {
   Model model;
-  std::error_code unreadable;  // left to load_config() to report
-  if (!std::filesystem::is_directory(path, unreadable)) {
-    model.config_ = load_config(path);
-    return model;
-  }
-  model.config_ = load_config(path / "config.json");
+  model.config_ = load_config(path);
+  if (!std::filesystem::is_directory(path)) return model;
   const ModelConfig& c = model.config_;
   const SafeTensors file = SafeTensors::open(path);
   const auto floats = [&](const std::string& name, const std::vector<std::int64_t>& shape) {

@@ -126,7 +126,7 @@ int run_eval(const EvalOptions& options) {
   const std::unique_ptr<Backend> against =
       options.against.empty() ? nullptr : find_backend(options.against).make(preset);
   const std::filesystem::path model = find_model(options.model);
-  const std::string model_name = model.stem().string();
+  const std::string model_name = load_config(model).name;
   OutputFolder out(options.out.empty()
                        ? std::filesystem::path("out") / fmt::format("eval-{}-{}", request.task, model_name)
                        : std::filesystem::path(options.out));

@@ -39,11 +39,6 @@ struct GpuOptions {
   bool quiet = false;
 };
 
-ModelConfig config_of(const std::string& name) {
-  const std::filesystem::path path = find_model(name);
-  return load_config(std::filesystem::is_directory(path) ? path / "config.json" : path);
-}
-
 #ifdef LAWCAT_WITH_CUDA
 
 int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
@@ -63,10 +58,10 @@ int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
     request.repetitions = 5;
     request.energy_seconds = 0;
   }
-  for (const std::string& shape : options.shapes) request.models.push_back(config_of(shape));
+  for (const std::string& shape : options.shapes) request.models.push_back(load_config(find_model(shape)));
   if (!options.trace.empty()) {
     const Trace trace = load_trace(find_trace(options.trace));
-    request.models.push_back(config_of(trace.model));
+    request.models.push_back(load_config(find_model(trace.model)));
     request.tokens = {prompt_tokens(trace)};
   }
   plan(request);  // says what is wrong with the request before what is wrong with the machine
@@ -107,8 +102,7 @@ int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
 #else
 
 int measure_gpu(const GpuOptions& options, const std::filesystem::path&) {
-  for (const std::string& shape : options.shapes) config_of(shape);
-  if (!options.trace.empty()) load_trace(find_trace(options.trace));
+  for (const std::string& shape : options.shapes) load_config(find_model(shape));
   throw InputError("gpu: " + gpu_problem());
 }
 
@@ -123,9 +117,11 @@ int run_gpu(const GpuOptions& options) {
     throw InputError("gpu", "--shape, --trace or --show", "none of them");
   if (!options.trace.empty() && options.tokens_given)
     throw InputError("gpu: --tokens", "none with --trace, whose prompt has its length", "some");
-  std::string name = options.trace.empty() ? "gpu" : std::filesystem::path(options.trace).stem().string();
-  if (options.shapes.size() == 1 && options.trace.empty())
-    name = std::filesystem::path(options.shapes.front()).stem().string();
+  std::string name = "gpu";
+  if (!options.trace.empty())
+    name = load_trace(find_trace(options.trace)).name;
+  else if (options.shapes.size() == 1)
+    name = load_config(find_model(options.shapes.front())).name;
   return measure_gpu(options, options.out.empty() ? std::filesystem::path("out/gpu") / (name + ".json")
                                                   : std::filesystem::path(options.out));
 }

@@ -648,6 +648,13 @@ class Eval(Program):
             self.assertTrue(0 <= low <= length["accuracy"] <= high <= 1)
             self.assertEqual(length["accuracy"], 1, "this model solves short prompts")
 
+    def test_a_model_is_named_as_its_folder_dots_and_all(self):
+        (self.folder / "tiny-3.2-1b").symlink_to(SOURCE / "models/passkey-tiny")
+        said = self.run_program("eval", "--model", "tiny-3.2-1b/", "--tokens", "100", "--samples", "1").stdout
+        self.assertIn("passkey of tiny-3.2-1b: ", said)
+        result = json.loads((self.folder / "out/eval-passkey-tiny-3.2-1b/eval.json").read_text())
+        self.assertEqual(result["model"], "tiny-3.2-1b")
+
     def test_the_answer_does_not_depend_on_the_number_of_threads(self):
         one = subprocess.run([PROGRAM, *self.ARGUMENTS, "--out", "one"], cwd=self.folder, check=True, timeout=240,
                              env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE)

@@ -14,8 +14,7 @@ namespace {
 using testing::ElementsAre;
 
 ModelConfig shipped(const std::string& name) {
-  const std::filesystem::path path = find_model(name);
-  return load_config(std::filesystem::is_directory(path) ? path / "config.json" : path);
+  return load_config(find_model(name));
 }
 
 MeasureRequest small_request() {

@@ -165,6 +165,17 @@ TEST(LoadConfig, RefusesWhatWouldMakeItAnotherNetwork) {
   expect_refused(missing, "rms_norm_eps");
 }
 
+TEST(LoadConfig, NamesTheModelAfterItsFolderOrItsFileWithoutJson) {
+  const TemporaryFolder folder;
+  const std::string text = llama().dump();
+  std::filesystem::create_directory(folder / "Tiny-3.2-1B");
+  folder.add("Tiny-3.2-1B/config.json", text);
+  for (const char* path : {"Tiny-3.2-1B", "Tiny-3.2-1B/", "Tiny-3.2-1B/config.json"})
+    EXPECT_EQ(load_config(folder.path() / path).name, "Tiny-3.2-1B") << path;
+  EXPECT_EQ(load_config(folder.add("tiny-3.2-1b.json", text)).name, "tiny-3.2-1b");
+  EXPECT_EQ(load_config(folder.add("tiny-3.2-1b", text)).name, "tiny-3.2-1b");
+}
+
 TEST(LoadConfig, RefusesALawcatLayerThatTheUnitIsNotBuiltFor) {
   const auto with = [](const char* key, const json& value) {
     json config = lawcat();
