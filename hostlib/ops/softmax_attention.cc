@@ -28,8 +28,10 @@ void SoftmaxAttention::reserve(std::int64_t tokens) {
   if (window_) tokens = std::min<std::int64_t>(tokens, *window_);
   const std::size_t size = keys_.size() + static_cast<std::size_t>(tokens * kv_heads_ * head_dim_);
   if (size <= keys_.capacity()) return;
-  keys_.reserve(size);
-  values_.reserve(size);
+  // A cache that is full already grows by a share of itself: what is moved stays linear in what is kept.
+  const std::size_t room = std::max(size, keys_.capacity() + keys_.capacity() / 2);
+  keys_.reserve(room);
+  values_.reserve(room);
 }
 
 void SoftmaxAttention::run(std::span<const float> q, std::span<const float> k, std::span<const float> v,

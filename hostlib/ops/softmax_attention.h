@@ -9,14 +9,15 @@
 
 namespace lawcat {
 
-/// Softmax attention of one layer and one sequence. Memory: 8 * Hkv * D bytes per token kept; with a window,
-/// about twice the window is kept, otherwise every token.
+/// Softmax attention of one layer and one sequence. Memory: 8 * Hkv * D bytes per token kept, and up to half
+/// as much again as room to grow; with a window, about twice the window is kept, otherwise every token.
 class SoftmaxAttention {
  public:
   /// With `window` w a token sees itself and the w - 1 tokens before it.
   SoftmaxAttention(int heads, int kv_heads, int head_dim, std::optional<int> window);
 
-  /// Room for `tokens` more tokens, so that a long prompt does not move the cache as it grows.
+  /// Room for `tokens` more tokens, so that a long prompt does not move the cache as it grows, nor each of
+  /// the tokens that follow it one by one.
   void reserve(std::int64_t tokens);
 
   /// Appends k, v [tokens, Hkv, D] to the cache and writes o [tokens, H, D] for q [tokens, H, D].

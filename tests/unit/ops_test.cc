@@ -4,6 +4,8 @@
 #include <omp.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <new>
 #include <numbers>
 #include <random>
 #include <vector>
@@ -11,6 +13,23 @@
 #include "hostlib/ops/dense.h"
 #include "hostlib/ops/rope.h"
 #include "hostlib/ops/softmax_attention.h"
+
+/// Bytes that this program was given since it began.
+std::size_t given_bytes = 0;
+
+// Not inline: GCC would see malloc() and free() meet new and delete.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+#pragma omp atomic
+  given_bytes += size;
+  if (void* const memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 
 namespace lawcat {
 namespace {
@@ -218,6 +237,21 @@ INSTANTIATE_TEST_SUITE_P(Shapes, SoftmaxAttentionTest,
                                          AttentionCase{600, 2, 2, 8, 1}, AttentionCase{600, 4, 2, 16, 24},
                                          AttentionCase{600, 2, 1, 8, 300},
                                          AttentionCase{200, 2, 1, 8, 1000}));
+
+TEST(SoftmaxAttention, MovesItsCacheSeldomAsTokensFollowAPromptOneByOne) {
+  constexpr std::size_t kPrompt = 100, kTokens = 1000, kRow = 8;
+  SoftmaxAttention attention(1, 1, kRow, std::nullopt);
+  std::vector<float> prompt(kPrompt * kRow), token(kRow), prompt_o(prompt), token_o(token);
+  const std::size_t before = given_bytes;
+  attention.reserve(kPrompt);
+  attention.run(prompt, prompt, prompt, prompt_o);
+  for (std::size_t t = 0; t < kTokens; ++t) {
+    attention.reserve(1);
+    attention.run(token, token, token, token_o);
+  }
+  // Caches that grow by half of themselves are three times the last one in all; a move a token would be 550.
+  EXPECT_LT(given_bytes - before, 2 * sizeof(float) * kRow * 4 * (kPrompt + kTokens));
+}
 
 }  // namespace
 }  // namespace lawcat
