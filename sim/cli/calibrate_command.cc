@@ -53,13 +53,8 @@ void print_summary(std::string_view what, const CalibrationSummary& all) {
 }
 
 int run_calibrate(const CommandOptions& options) {
-  std::optional<OutputFolder> folder;
-  std::optional<AtomicFile> json;
-  if (!options.json.empty()) {
-    const std::filesystem::path parent = std::filesystem::path(options.json).parent_path();
-    folder.emplace(parent.empty() ? "." : parent);
-    json.emplace(options.json);
-  }
+  std::optional<OutputFile> json;
+  if (!options.json.empty()) json.emplace(options.json);
   bool titled = false;
   const CalibrationReport report = calibrate(options.cases, [&](const Calibration& one) {
     if (!std::exchange(titled, true))
@@ -71,9 +66,10 @@ int run_calibrate(const CommandOptions& options) {
   print_summary("without stalls", report.summary(false));
   print_summary("with stalls", report.summary(true));
   if (json) {
-    json->write(to_json(report));
-    json->commit();
-    folder->keep();
+    AtomicFile file(json->path());
+    file.write(to_json(report));
+    file.commit();
+    json->keep();
   }
   if (report.passed()) return kDone;
   fmt::print("not calibrated: no case without stalls may differ, |error| mean {} %, worst {} %\n", kMeanBound,

@@ -69,14 +69,14 @@ int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
   if (options.append && std::filesystem::exists(out)) kept = load_gpu_reference(out);
   if (const std::string problem = gpu_problem(); !problem.empty()) throw InputError("gpu: " + problem);
 
-  OutputFolder folder(out.parent_path().empty() ? std::filesystem::path(".") : out.parent_path());
+  OutputFile output(out);
   const Progress progress = terminal_progress(options.quiet);
   std::map<std::string, std::vector<std::string>> left_out;  // calls by reason
-  const auto write = [&out, &folder](const GpuReference& so_far) {
-    AtomicFile file(out);
+  const auto write = [&output](const GpuReference& so_far) {
+    AtomicFile file(output.path());
     file.write(to_json(so_far));
     file.commit();
-    folder.keep();
+    output.keep();
   };
   const GpuReference reference =
       measure(request, commit(), kept ? &*kept : nullptr,

@@ -33,14 +33,13 @@ int run_logits_command(const LogitsOptions& options) {
   const BackendEntry& entry = find_backend(options.common.backend);
   const HostChoice host = choose_host(options.common.host, entry);
   const std::unique_ptr<Backend> backend = entry.make(options.common.load("edge"));
-  const std::filesystem::path result = options.result;
-  OutputFolder out(result.parent_path().empty() ? std::filesystem::path(".") : result.parent_path());
+  OutputFile out(options.result);
 
   const int rows = options.last > 0 ? options.last : count;
   const std::vector<float> logits =
       run_logits(model, tokens, rows, *backend, terminal_progress(options.common.quiet), host);
   clear_progress();
-  write_safetensors(result, {{"logits", DType::f32, {rows, vocab}, std::as_bytes(std::span(logits))}});
+  write_safetensors(out.path(), {{"logits", DType::f32, {rows, vocab}, std::as_bytes(std::span(logits))}});
   out.keep();
   return kDone;
 }

@@ -4,8 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <memory>
+#include <optional>
 
-#include "hostlib/io/file.h"
 #include "sim/cli/options.h"
 #include "sim/cli/terminal.h"
 
@@ -26,11 +26,14 @@ int run_prompts(const PromptsOptions& options) {
   request.split = options.split == "train" ? Split::train : Split::test;
   request.keep_texts = options.text;
   request.progress = terminal_progress(options.quiet);
-  const std::filesystem::path file(options.output);
-  if (!file.empty()) require_writable_folder(file.has_parent_path() ? file.parent_path() : ".");
+  std::optional<OutputFile> file;
+  if (!options.output.empty()) file.emplace(options.output);
   const Pool pool = make_pool(request, find_model(options.model));
   clear_progress();
-  if (!file.empty()) write_pool(request, pool, file);
+  if (file) {
+    write_pool(request, pool, file->path());
+    file->keep();
+  }
   std::size_t tokens = 0;
   int repeating = 0;
   for (std::size_t i = 0; i < pool.samples.size(); ++i) {
@@ -42,9 +45,9 @@ int run_prompts(const PromptsOptions& options) {
                  request.tasks[sample.task], i, sample.tokens.size(), sample.length, sample.prompt.depth,
                  sample.prompt.answer, sample.prompt.text, sample.prompt.completion);
   }
-  if (!file.empty())
+  if (file)
     fmt::print("{} prompts of {}, split {}, seed {}: {} tokens in {}\n", pool.samples.size(),
-               fmt::join(request.tasks, ", "), options.split, request.seed, tokens, file.string());
+               fmt::join(request.tasks, ", "), options.split, request.seed, tokens, options.output);
   if (repeating > 0)
     fmt::print("in {} of them the haystack's text repeats: split {} is shorter than the prompt\n", repeating,
                options.split);

@@ -53,4 +53,10 @@ OutputFolder::~OutputFolder() {
   for (const std::filesystem::path& folder : made_) std::filesystem::remove(folder, ignored);
 }
 
+OutputFile::OutputFile(std::filesystem::path file)
+    : file_(std::move(file)),
+      folder_(file_.has_parent_path() ? file_.parent_path() : std::filesystem::path(".")) {
+  const AtomicFile probe(file_);
+}
+
 }  // namespace lawcat

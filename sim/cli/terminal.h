@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress on a terminal, and output folders that vanish when nothing was written.
+// Progress on a terminal, and outputs of which nothing is left when nothing was written.
 #pragma once
 
 #include <filesystem>
@@ -29,6 +29,20 @@ class OutputFolder {
  private:
   std::filesystem::path folder_;
   std::vector<std::filesystem::path> made_;  ///< innermost first
+};
+
+/// A file that can be written, at the end of a long run, in its OutputFolder; keep() as there. Throws
+/// InputError when it cannot: no such folder can be, no permission, a folder of that name.
+class OutputFile {
+ public:
+  explicit OutputFile(std::filesystem::path file);
+
+  const std::filesystem::path& path() const { return file_; }
+  void keep() { folder_.keep(); }
+
+ private:
+  std::filesystem::path file_;
+  OutputFolder folder_;
 };
 
 }  // namespace lawcat

@@ -47,12 +47,13 @@ int run_trace(const TraceOptions& options) {
   if (options.timeline) record_timeline(*backend);
   OutputFolder out(options.out.empty() ? std::filesystem::path("out") / request.trace.name
                                        : std::filesystem::path(options.out));
+  std::optional<OutputFile> vectors;
+  if (record) vectors.emplace(record->file);
 
   UnitVectors asked;
   std::unique_ptr<Backend> recorder;
   if (record) recorder = std::make_unique<RecordingBackend>(*backend, record->layer, asked);
   const Report report = run(request, recorder ? *recorder : *backend);
-  if (record) write_vectors(record->file, asked);
   clear_progress();
 
   // All texts are on the disk before the first takes its name.
@@ -73,6 +74,10 @@ int run_trace(const TraceOptions& options) {
   html.commit();
   if (timeline) timeline->commit();
   out.keep();
+  if (vectors) {
+    write_vectors(vectors->path(), asked);
+    vectors->keep();
+  }
   fmt::print("{}  {:<14}{}{}\n", to_text(report), "report", (out.path() / "report.html").string(), note);
   return report.passed() ? kDone : kMismatch;
 }

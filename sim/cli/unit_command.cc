@@ -108,10 +108,8 @@ int run_unit_command(const UnitOptions& options) {
   } else if (!options.against.empty() && !against_backend) {
     expected = read_result(options.against, vectors);
   }
-  const std::filesystem::path result = options.result;
-  std::optional<OutputFolder> out;
-  if (!options.result.empty())
-    out.emplace(result.parent_path().empty() ? std::filesystem::path(".") : result.parent_path());
+  std::optional<OutputFile> out;
+  if (!options.result.empty()) out.emplace(options.result);
   const Progress progress = terminal_progress(options.common.quiet);
 
   const UnitRun run = run_unit(vectors, *entry.make(preset), progress);
@@ -119,7 +117,7 @@ int run_unit_command(const UnitOptions& options) {
     expected = run_unit(vectors, *find_backend(options.against).make(preset), progress).result;
   clear_progress();
   if (out) {
-    write_result(result, vectors, run.result,
+    write_result(out->path(), vectors, run.result,
                  {{"backend", entry.name}, {"device", entry.device}, {"commit", commit()}});
     out->keep();
   }

@@ -367,6 +367,11 @@ class BadInput(Program):
         self.refused("expected LAYER=FILE, got asked", *record, "asked")
         self.refused("expected LAYER=FILE, got 1=", *record, "1=")
         self.refused("layer: expected 0 to 3, got 4", *record, "4=asked.safetensors")
+        (self.folder / "file").write_text("")
+        start = time.monotonic()
+        for sentence, place in (("file/below: cannot", "file/below/asked.safetensors"), ("cannot open for writing", ".")):
+            self.refused(sentence, "--trace", "passkey22k", "--record-vectors", f"1={place}")
+        self.assertLess(time.monotonic() - start, 10, "the run of 22K tokens should not have begun")
         self.refused("expected a trace with values", "--trace", self.small_timing_trace(), "--record-vectors", "0=a.safetensors")
 
     def test_vectors(self):
@@ -388,6 +393,7 @@ class BadInput(Program):
         self.refused("k", *run, write(k=("F32", [4, 2, 16], [math.nan] + good["k"][2][1:])))
         self.refused("r.safetensors", "unit", "--vectors", write(), "--against", "r.safetensors")
         self.refused("below", "unit", "--vectors", write(), "--result", "noise/below/r.safetensors")
+        self.refused("open for writing", "unit", "--vectors", write(), "--result", ".")
 
     def test_logits(self):
         system_vectors.write(self.folder / "t.safetensors", {"tokens": ("I64", [3], [1, 2, 3])})
