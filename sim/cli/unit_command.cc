@@ -186,9 +186,11 @@ void add_unit_command(CLI::App& app, int& code) {
       "--against", options->against,
       "reference, fixed, gpu (the recorded result of the GPU kernels for these tensors), or a result "
       "file: prints the errors");
-  app.add_option("--tolerance", options->tolerance,
-                 "Exit code 1 when an output is off by more than this share of the largest value")
-      ->check(CLI::NonNegativeNumber);
+  app.add_option(
+         "--tolerance", options->tolerance,
+         "With --against: exit code 1 when an output is off by more than this share of the largest value")
+      ->check(CLI::NonNegativeNumber)
+      ->needs("--against");
   app.add_flag("--curve", options->curve, "With --against: error against length")->needs("--against");
   options->common.add_to(app, "fixed", false);
   app.callback([&code, options] { code = run_unit_command(*options); });

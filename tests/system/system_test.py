@@ -382,7 +382,8 @@ class BadInput(Program):
             return "v.safetensors"
 
         self.refused("expected --result or --against", "unit", "--vectors", write())
-        self.refused("--curve", "unit", "--vectors", write(), "--result", "r.safetensors", "--curve")
+        for option in (("--curve",), ("--tolerance", "0")):
+            self.refused(f"{option[0]} requires --against", "unit", "--vectors", write(), "--result", "r.safetensors", *option)
         run = ("unit", "--result", "r.safetensors", "--vectors")
         self.refused("absent", *run, "absent.safetensors")
         (self.folder / "noise").write_bytes(b"\xff" * 100)
