@@ -26,8 +26,4 @@ Preset CommonOptions::load(const std::string& preset_if_none_given) const {
   return load_preset(preset.empty() ? preset_if_none_given : preset, sets);
 }
 
-const char* commit() {
-  return LAWCAT_COMMIT;
-}
-
 }  // namespace lawcat

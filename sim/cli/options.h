@@ -27,7 +27,8 @@ struct CommonOptions {
   Preset load(const std::string& preset_if_none_given) const;
 };
 
-/// Commit that the program was built from.
+/// Commit that the program was built from, "-dirty" behind it where its sources differed; "unknown" where
+/// neither git nor LAWCAT_COMMIT told. Defined by scripts/cmake/Commit.cmake.
 const char* commit();
 
 // Each registers its options on `app`; the callback stores the exit code in `code`. Input errors are thrown.

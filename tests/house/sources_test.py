@@ -94,6 +94,39 @@ class Includes(Folder):
 
 
 
+class Commit(Folder):
+    """What scripts/cmake/Commit.cmake writes at a build."""
+
+    def git(self, *arguments):
+        return self.run_script("git", "-C", self.folder / "source", "-c", "user.name=a", "-c", "user.email=a@b", *arguments).stdout
+
+    def built(self, *more):
+        self.run_script("cmake", f"-DSOURCE={self.folder}/source", f"-DOUTPUT={self.folder}/build/commit.cc", "-DGIT=git", *more,
+                        "-P", SOURCE / "scripts/cmake/Commit.cmake")
+        return re.search(r'return "(.*)";', (self.folder / "build/commit.cc").read_text())[1]
+
+    def test_is_the_sources_at_each_build_and_rewritten_only_when_it_changes(self):
+        file = self.write("source/file", "one")
+        self.git("init", "-q")
+        self.git("add", ".")
+        self.git("commit", "-q", "-m", "one")
+        commit = self.git("rev-parse", "--short=12", "HEAD").strip()
+        self.assertEqual(self.built(), commit)
+        os.utime(self.folder / "build/commit.cc", (1, 1))
+        self.assertEqual(self.built(), commit)
+        self.assertEqual((self.folder / "build/commit.cc").stat().st_mtime, 1)
+        file.write_text("two")
+        self.assertEqual(self.built(), f"{commit}-dirty")
+        self.git("commit", "-q", "-a", "-m", "two")
+        self.assertNotIn(commit, self.built())
+
+    def test_can_be_told_and_is_unknown_otherwise(self):
+        self.write("source/file", "no repository")
+        self.assertEqual(self.built(), "unknown")
+        self.assertEqual(self.built("-DGIT="), "unknown")
+        self.assertEqual(self.built("-DCOMMIT=v1 of a copy"), "v1 of a copy")
+
+
 class Setup(Folder):
     def machine(self, lacking):
         """A machine that has every package but those of `lacking`; apt-get notes what it is asked for."""
