@@ -25,16 +25,16 @@
 namespace lawcat {
 
 bool has_simd_form(const Datapath& d) {
+  const int conv_shift = d.conv_weight.fraction + d.query_key.fraction - d.conv.fraction;
+  const int feature_shift = d.conv.fraction + d.feature_weight.fraction - d.feature.fraction;
   return d.state.kind == FormatKind::block && d.state.width <= 16 && d.normaliser.kind == FormatKind::block &&
          d.normaliser.width + d.guard_bits <= 40 && d.normaliser.width + d.gate.precision() <= 44 &&
          (d.state_rounding == Rounding::nearest_even || d.state_rounding == Rounding::stochastic) &&
          d.guard_bits <= 8 && d.query_key.width <= 16 && d.value.width <= 16 && d.gate_logit.width <= 16 &&
          d.gate_logit.fraction <= 9 && d.gate_table_bits <= d.gate_logit.fraction &&
-         d.conv_weight.width + d.query_key.width <= 30 && d.conv.width <= 16 &&
-         d.conv_weight.fraction + d.query_key.fraction > d.conv.fraction && d.feature_weight.width <= 16 &&
-         d.feature.width <= 16 && d.feature.fraction <= 9 &&
-         d.conv.fraction + d.feature_weight.fraction - d.feature.fraction >= 8 &&
-         d.conv.fraction + d.feature_weight.fraction - d.feature.fraction <= 24 &&
+         d.conv_weight.width + d.query_key.width <= 30 && d.conv.width <= 16 && conv_shift >= 1 &&
+         conv_shift <= 30 && d.feature_weight.width <= 16 && d.feature.width <= 16 &&
+         d.feature.fraction <= 9 && feature_shift >= 8 && feature_shift <= 24 &&
          d.probability.precision() <= 15 && d.gate.precision() <= 15 && d.readout_weight_bits <= 15 &&
          d.exp2_table_bits >= 5;
 }

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "hostlib/backend/fixed.h"
+#include "hostlib/backend/fixed_simd.h"
 #include "hostlib/backend/reference.h"
 #include "hostlib/io/error.h"
 #include "hostlib/io/interrupt.h"
@@ -74,6 +75,10 @@ double sqnr_db(const std::vector<T>& got, const std::vector<T>& expected) {
   return 10 * std::log10(signal / error);
 }
 
+void expect_counters_of_fixed(const Counters& got, const Counters& fixed) {
+  for (const auto& [name, counter] : fixed.all()) EXPECT_EQ(got.value(name), counter.value) << name;
+}
+
 // Outputs: the narrowest of the value format (s12.7 on values of deviation 1: 52 dB) and the output format
 // (e5m10: 66 dB) binds, with 6 dB for the sum of all other points; nano's 12-bit state loses as much again.
 // States: one rounding more or less of the last bit of a row.
@@ -94,17 +99,6 @@ TEST_P(Presets, FixedStaysWithinItsBoundOfTheReference) {
   const Outcome reference = run(*make_reference_backend(), x_);
   EXPECT_GE(sqnr_db(fixed.o, reference.o), kLeastDb.at(preset_.name));
   EXPECT_GE(sqnr_db(fixed.state, reference.state), kLeastDb.at(preset_.name) - 6);
-}
-
-TEST_P(Presets, FixedIsOneFunctionHoweverItIsComputed) {
-  const int tokens = std::min(x_.tokens, 600);  // the plain form is slow
-  const std::vector<UnitWeights> layers{x_.weights};
-  FixedUnit fast(preset_, x_.shape, layers), plain(preset_, x_.shape, layers, FixedForm::plain);
-  std::vector<float> a(x_.q.size()), b(x_.q.size());
-  fast.run(x_.job(0, tokens, a), 0, tokens, 0, x_.shape.heads);
-  plain.run(x_.job(0, tokens, b), 0, tokens, 0, x_.shape.heads);
-  EXPECT_TRUE(same_bits(a, b));
-  EXPECT_TRUE(fast.save(0) == plain.save(0));
 }
 
 TEST_P(Presets, FixedGivesTheSameBitsInPieces) {
@@ -136,6 +130,7 @@ TEST_P(Presets, SystemcEqualsFixedBitForBit) {
   const Outcome systemc = run(*make_systemc_backend(preset_), x_, {5, 64});
   EXPECT_TRUE(same_bits(fixed.o, systemc.o));
   EXPECT_TRUE(fixed.context == systemc.context);
+  expect_counters_of_fixed(systemc.counters, fixed.counters);
 #else
   GTEST_SKIP() << "backend systemc is not in this build";
 #endif
@@ -147,6 +142,127 @@ INSTANTIATE_TEST_SUITE_P(Cases, Presets,
                          [](const auto& param) {
                            return std::get<0>(param.param) + std::get<1>(param.param).name;
                          });
+
+/// Automatic and plain form give one function: outputs, context, and what was clipped where. Returns that.
+Counters expect_one_function(const Preset& preset, const UnitVectors& x, int tokens) {
+  const std::vector<UnitWeights> layers{x.weights};
+  FixedUnit automatic(preset, x.shape, layers), plain(preset, x.shape, layers, FixedForm::plain);
+  std::vector<float> got(x.q.size()), expected(x.q.size());
+  automatic.run(x.job(0, tokens, got), 0, tokens, 0, x.shape.heads);
+  plain.run(x.job(0, tokens, expected), 0, tokens, 0, x.shape.heads);
+  EXPECT_TRUE(same_bits(got, expected));
+  EXPECT_TRUE(automatic.save(0) == plain.save(0));
+  const Counters counters = plain.counters();
+  expect_counters_of_fixed(automatic.counters(), counters);
+  return counters;
+}
+
+// The SIMD form of what is shipped, on all heads that fill its vectors. The plain form is slow.
+class ShippedForm : public testing::TestWithParam<std::tuple<std::string, Case>> {};
+
+TEST_P(ShippedForm, FixedIsOneFunctionHoweverItIsComputed) {
+  const auto& [name, of] = GetParam();
+  const Preset preset = load_preset(name, {"engine.max_head_dim=128", "engine.max_feature_dim=64"});
+  ASSERT_TRUE(has_simd_form(preset.datapath));
+  expect_one_function(preset, conformance::make(of), std::min(of.tokens, 600));
+}
+
+std::vector<Case> cases_of_whole_vectors() {
+  std::vector<Case> cases = conformance::cases();
+  std::erase_if(cases, [](const Case& of) { return !simd_fits(of.shape); });
+  return cases;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, ShippedForm,
+                         testing::Combine(testing::Values("nano", "edge"),
+                                          testing::ValuesIn(cases_of_whole_vectors())),
+                         [](const auto& param) {
+                           return std::get<0>(param.param) + std::get<1>(param.param).name;
+                         });
+
+/// Formats in place of edge's.
+struct Formats {
+  const char* name;
+  std::vector<std::string> fields;  ///< "KEY=VALUE" of `datapath`
+
+  Preset preset() const {
+    std::vector<std::string> sets;
+    for (const std::string& field : fields) sets.push_back("datapath." + field);
+    return load_preset("edge", sets);
+  }
+};
+
+// Datapaths at the edges of what has_simd_form() admits, on inputs of which some are clipped.
+class EdgesOfTheSimdForm : public testing::TestWithParam<Formats> {};
+
+TEST_P(EdgesOfTheSimdForm, FixedIsOneFunctionHoweverItIsComputed) {
+  const Preset preset = GetParam().preset();
+  ASSERT_TRUE(has_simd_form(preset.datapath));
+  for (const Case& of : {Case{"HeadDim32", {2, 1, 32, 16}, 150, GateRegime::plain, 10},
+                         Case{"HeadDim128", {1, 1, 128, 64}, 70, GateRegime::spiky, 12},
+                         Case{"GatesAtBothEnds", {2, 1, 64, 32}, 250, GateRegime::spiky, 17, 4.0}}) {
+    SCOPED_TRACE(of.name);
+    UnitVectors x = conformance::make(of);
+    for (auto* values : {&x.q, &x.k, &x.v, &x.gk})
+      for (std::size_t i = values->size() / 2; i < values->size(); i += 7) (*values)[i] *= 1e5F;
+    const Counters counters = expect_one_function(preset, x, x.tokens);
+    for (const char* point : {"query", "key", "value", "gate_logit"})
+      EXPECT_GT(counters.value(std::string("fixed.saturations.") + point), 0) << point;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, EdgesOfTheSimdForm,
+    testing::Values(
+        Formats{"OutputFixed", {"output=s16.10"}}, Formats{"OutputFixedWide", {"output=s32.20"}},
+        Formats{"OutputFixedNarrow", {"output=s8.6"}}, Formats{"OutputBfloat16", {"output=e8m7"}},
+        Formats{"OutputFloat8", {"output=e4m3"}}, Formats{"StateOfFourBits", {"state=bfp4e8"}},
+        Formats{"StateOfFewExponents", {"state=bfp16e4"}},
+        Formats{"NearestEven", {"state_rounding=nearest_even"}},
+        Formats{"NearestEvenNarrow", {"state_rounding=nearest_even", "state=bfp8e4", "normaliser=bfp8e5"}},
+        Formats{"NormaliserWide", {"normaliser=bfp32e8"}}, Formats{"NormaliserNarrow", {"normaliser=bfp4e4"}},
+        Formats{"FewGuardBits", {"guard_bits=2"}},
+        Formats{"FewGuardBitsNearestEven", {"guard_bits=2", "state_rounding=nearest_even"}},
+        Formats{"InputsWhole", {"query_key=s16.0", "value=s16.0", "conv=s16.3"}},
+        Formats{"InputsFractions", {"query_key=s16.15", "value=s16.15", "conv=s16.15"}},
+        Formats{"InputsNarrow", {"query_key=s6.3", "value=s4.2", "conv_weight=s6.4", "conv=s10.5"}},
+        Formats{"TapsWide", {"conv_weight=s16.13", "query_key=s14.7"}},
+        Formats{"GateLogitsFine", {"gate_logit=s16.9", "gate_table_bits=6"}},
+        Formats{"GateLogitsWhole", {"gate_logit=s6.0", "gate_table_bits=0"}},
+        Formats{"GateTableOfAllLogits", {"gate_logit=s12.4", "gate_table_bits=4"}},
+        Formats{"ConvolutionShift1", {"conv_weight=s14.3", "query_key=s16.7", "conv=s16.9"}},
+        Formats{"ConvolutionShift30", {"conv_weight=s14.20", "query_key=s16.19", "conv=s16.9"}},
+        Formats{"FeatureShift8", {"conv=s16.8", "feature_weight=s16.9", "feature=s16.9"}},
+        Formats{"FeatureShift24",
+                {"conv=s16.12", "feature_weight=s16.16", "feature=s16.4", "exp2_table_bits=5"}},
+        Formats{"FeaturesNarrow", {"feature=s8.4", "exp2_table_bits=7"}},
+        Formats{"PrecisionsOf15", {"probability=ue6m14", "gate=ue5m14"}},
+        Formats{"PrecisionsOf2", {"probability=ue6m1", "gate=ue5m1"}},
+        Formats{"ExponentsOf8", {"probability=ue8m11", "gate=ue8m11"}},
+        Formats{"ReadoutOf8", {"readout_weight_bits=8"}},
+        Formats{"TablesSmall", {"exp2_table_bits=5", "reciprocal_table_bits=3"}},
+        Formats{"TablesLarge", {"exp2_table_bits=10", "reciprocal_table_bits=10"}}),
+    [](const auto& param) { return param.param.name; });
+
+// One step beyond an edge, each.
+TEST(BeyondTheSimdForm, FixedIsThePlainFormAndStaysOneFunction) {
+  const UnitVectors x = random_vectors({2, 1, 64, 32}, 40, GateRegime::spiky, 3);
+  for (const Formats& formats :
+       {Formats{"ConvolutionShift0", {"conv_weight=s14.2", "query_key=s16.7", "conv=s16.9"}},
+        Formats{"ConvolutionShift31", {"conv_weight=s14.21", "query_key=s16.19", "conv=s16.9"}},
+        Formats{"ConvolutionShift71", {"conv_weight=s14.40", "query_key=s16.40", "conv=s16.9"}},
+        Formats{"FeatureShift7", {"conv=s16.7", "feature_weight=s16.9"}},
+        Formats{"FeatureShift25", {"conv=s16.12", "feature_weight=s16.17", "feature=s16.4"}},
+        Formats{"TapsOf31Bits", {"conv_weight=s15.12"}}, Formats{"GateLogitsFiner", {"gate_logit=s16.10"}},
+        Formats{"NormaliserOf33Bits", {"normaliser=bfp33e8"}}, Formats{"StateOf17Bits", {"state=bfp17e8"}},
+        Formats{"Truncated", {"state_rounding=truncate"}}, Formats{"PrecisionOf16", {"gate=ue5m15"}},
+        Formats{"ReadoutOf16", {"readout_weight_bits=16"}}}) {
+    SCOPED_TRACE(formats.name);
+    const Preset preset = formats.preset();
+    EXPECT_FALSE(has_simd_form(preset.datapath));
+    expect_one_function(preset, x, x.tokens);
+  }
+}
 
 // RTL is built for presets as they are shipped, not for the widened ones above.
 #ifdef LAWCAT_WITH_RTL
@@ -161,10 +277,6 @@ std::string why_no_rtl(const Preset& preset, const UnitShape& shape) {
 
 std::vector<std::string> rtl_test_presets() {
   return rtl_presets();
-}
-
-void expect_counters_of_fixed(const Counters& got, const Counters& fixed) {
-  for (const auto& [name, counter] : fixed.all()) EXPECT_EQ(got.value(name), counter.value) << name;
 }
 #else
 std::vector<std::string> rtl_test_presets() {
