@@ -432,23 +432,28 @@ TEST(Edges, CudaHoldsWhateverTheGates) {
 }
 
 // The promise for long prompts: at 16,384 tokens the whole run and its last 1,024 tokens by themselves.
-class LongRun : public testing::TestWithParam<std::tuple<std::pair<std::string, double>, GateRegime>> {};
+struct LongRunBounds {
+  std::string preset;
+  double whole_db, tail_db;
+};
+class LongRun : public testing::TestWithParam<std::tuple<LongRunBounds, GateRegime>> {};
 
 TEST_P(LongRun, KeepsItsSqnrTo16384Tokens) {
-  const auto& [name, least_db] = std::get<0>(GetParam());
+  const auto& [name, whole_db, tail_db] = std::get<0>(GetParam());
   const UnitVectors x = random_vectors({2, 2, 64, 32}, 16384, std::get<1>(GetParam()), 5);
   const Outcome fixed = run(*make_fixed_backend(load_preset(name)), x);
   const Outcome reference = run(*make_reference_backend(), x);
-  EXPECT_GE(sqnr_db(fixed.o, reference.o), least_db);
+  EXPECT_GE(sqnr_db(fixed.o, reference.o), whole_db);
   const auto tail = [](const std::vector<float>& o) {
     return std::vector<float>(o.end() - 1024 * 128, o.end());
   };
-  EXPECT_GE(sqnr_db(tail(fixed.o), tail(reference.o)), least_db);
+  EXPECT_GE(sqnr_db(tail(fixed.o), tail(reference.o)), tail_db);
 }
 
+// 3 dB below the least that was seen: 52.2 dB and 48.4 dB in the tail, 107.1 dB and 106.5 dB.
 INSTANTIATE_TEST_SUITE_P(
     Regimes, LongRun,
-    testing::Combine(testing::Values(std::pair{"edge", 30.0}, std::pair{"precise", 60.0}),
+    testing::Combine(testing::Values(LongRunBounds{"edge", 49, 45}, LongRunBounds{"precise", 104, 103.5}),
                      testing::Values(GateRegime::plain, GateRegime::long_, GateRegime::spiky)));
 
 // The state formats and roundings that no shipped preset uses are part of the definition too.
