@@ -9,7 +9,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <omp.h>
 
 #include "hostlib/backend/fixed.h"
 #include "hostlib/io/error.h"
@@ -153,11 +152,10 @@ class SystemcSession : public Session {
     int heads;
   };
 
-  /// The datapath's values, block by block in the order in which the simulated engines went. Whole groups
-  /// share work; single heads run side by side only when groups cannot fill the cores.
+  /// The datapath's values, block by block in the order in which the simulated engines went.
   void compute(const Job& job, const std::vector<Block>& blocks) {
     if (blocks.empty()) return;
-    const int heads = plan_.shape.kv_heads >= omp_get_max_threads() ? plan_.shape.group() : 1;
+    const int heads = heads_of_a_thread(plan_.shape);
 #pragma omp parallel for schedule(dynamic)
     for (int first = 0; first < plan_.shape.heads; first += heads) {
       for (const Block& block : blocks) {

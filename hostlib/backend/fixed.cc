@@ -223,6 +223,12 @@ void FixedUnit::restore(int layer, const UnitContext& context) {
   }
 }
 
+int heads_of_a_thread(const UnitShape& shape) {
+  // In a parallel region, such as one over samples, a loop inside has one thread.
+  const int threads = omp_in_parallel() ? 1 : omp_get_max_threads();
+  return shape.kv_heads >= threads ? shape.group() : 1;
+}
+
 Counters FixedUnit::counters() const {
   const std::lock_guard lock(parts_->mutex);
   Counters counters;
@@ -245,8 +251,7 @@ class FixedSession final : public Session {
       throw InputError("backend fixed", "a job with values", "a timing-only job (it has no notion of time)");
     // Nothing may throw inside the parallel region.
     unit_.check_layer(job.layer);
-    // Whole groups share the gates; single heads only when groups cannot fill the cores.
-    const int heads = shape_.kv_heads >= omp_get_max_threads() ? shape_.group() : 1;
+    const int heads = heads_of_a_thread(shape_);
 #pragma omp parallel for schedule(dynamic)
     for (int first = 0; first < shape_.heads; first += heads) unit_.run(job, 0, job.tokens, first, heads);
   }

@@ -48,6 +48,10 @@ class FixedUnit {
   std::unique_ptr<Parts> parts_;
 };
 
+/// Heads that a loop over heads gives a thread at a time: whole groups, which share their gates, k and v, or
+/// single heads where groups are too few for the threads that the caller can have.
+int heads_of_a_thread(const UnitShape& shape);
+
 /// True when FixedForm::automatic takes the SIMD form for this preset.
 bool has_simd_form(const Datapath& datapath);
 

@@ -561,6 +561,20 @@ TEST(Edges, CudaStaysWithinItsBoundWhereSegmentsHaveManyChunks) {
 #endif
 }
 
+TEST(Edges, FixedGivesAThreadWholeGroupsWhereNoOtherThreadIsLeftWithoutWork) {
+  const UnitShape two_groups{4, 2, 64, 32}, three_groups{6, 3, 64, 32};
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(3);
+  EXPECT_EQ(heads_of_a_thread(two_groups), 1);
+  EXPECT_EQ(heads_of_a_thread(three_groups), 2);
+  int inside = 0;
+#pragma omp parallel num_threads(2)
+#pragma omp single
+  inside = heads_of_a_thread(two_groups);
+  EXPECT_EQ(inside, 2);
+  omp_set_num_threads(threads);
+}
+
 TEST(Edges, FixedCountsWhatItClips) {
   UnitVectors x = random_vectors({1, 1, 64, 32}, 20, GateRegime::plain, 1);
   x.v[3] = 100;  // s12.7 ends at 16
