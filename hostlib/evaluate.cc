@@ -45,11 +45,11 @@ struct Answerer {
   ModelHost& host;
   Backend* backend;
 
-  std::string answer(const std::vector<int>& tokens, int count, std::optional<int> end) const {
+  std::string answer(const std::vector<int>& tokens, int count, std::span<const int> ends) const {
     std::unique_ptr<Session> unit;
     if (backend) unit = backend->open(model.unit_shape(), model.unit_weights(), model.config().layers);
     const std::unique_ptr<ModelRunner> runner = host.open(std::move(unit));
-    return tokenizer.decode(generate(*runner, tokens, count, {}, end));
+    return tokenizer.decode(generate(*runner, tokens, count, ends));
   }
 };
 
@@ -59,18 +59,18 @@ EvalSample run_sample(const Task& task, const TaskSpec& spec, const Answerer& fi
   if (const auto& begin = first.model.config().bos_token) tokens.push_back(*begin);
   const std::vector<int> words = first.tokenizer.encode(prompt.text);
   tokens.insert(tokens.end(), words.begin(), words.end());
-  std::optional<int> end;
-  if (const auto& ends = first.model.config().eos_tokens; task.ends() && !ends.empty()) end = ends.front();
+  std::span<const int> ends;
+  if (task.ends()) ends = first.model.config().eos_tokens;
   EvalSample sample;
   sample.tokens = spec.tokens;
   sample.index = spec.index;
   sample.depth = prompt.depth;
   sample.expected = prompt.answer;
   sample.repeats = prompt.repeats;
-  sample.got = first.answer(tokens, prompt.answer_tokens, end);
+  sample.got = first.answer(tokens, prompt.answer_tokens, ends);
   sample.correct = task.score(prompt, sample.got);
   if (second) {
-    sample.against_got = second->answer(tokens, prompt.answer_tokens, end);
+    sample.against_got = second->answer(tokens, prompt.answer_tokens, ends);
     sample.against_correct = task.score(prompt, sample.against_got);
   }
   return sample;

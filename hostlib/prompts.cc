@@ -32,6 +32,7 @@ Ends ends_of(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
   const ModelConfig config = load_config(folder / "config.json");
   Ends ends;
   ends.begin = config.bos_token;
+  // A sample ends with one; of several the first, which ends a text.
   if (!config.eos_tokens.empty()) ends.end = config.eos_tokens.front();
   return ends;
 }

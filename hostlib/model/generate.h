@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing tokens: greedy, or sampled with temperature, top-k and top-p from a seeded generator.
+// Choosing tokens, the likeliest each time.
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <random>
 #include <span>
 #include <vector>
 
@@ -12,22 +9,10 @@
 
 namespace lawcat {
 
-struct Sampling {
-  double temperature = 0;  ///< 0: greedy, the lowest id among equals
-  int top_k = 0;           ///< keep the k most likely; 0: all
-  double top_p = 1;        ///< keep the fewest most likely tokens whose probabilities reach p
-  std::uint64_t seed = 0;
-};
-
-/// Throws InputError on fields out of range.
-void validate(const Sampling& sampling);
-
-/// One token from logits [vocab].
-int choose_token(std::span<const float> logits, const Sampling& sampling, std::mt19937_64& generator);
-
-/// Feeds `prompt`, then chooses up to `count` tokens, each but the last fed back. Stops after `eos`, which is
-/// then the last element. The same seed gives the same tokens. Throws InputError on an empty prompt.
+/// Feeds `prompt`, then chooses up to `count` tokens, each the one with the largest logit (of equals the
+/// lowest id), each but the last fed back. Stops after any of `ends`, which is then the last element. Throws
+/// InputError on an empty prompt, and as ModelRunner::forward().
 std::vector<int> generate(ModelRunner& session, std::span<const int> prompt, int count,
-                          const Sampling& sampling = {}, std::optional<int> eos = {});
+                          std::span<const int> ends = {});
 
 }  // namespace lawcat
