@@ -19,8 +19,6 @@
 namespace lawcat {
 namespace {
 
-constexpr int kDepthBins = 5;
-
 TaskSpec spec_of(const EvalRequest& request, const Task& task, int tokens, int index) {
   TaskSpec spec;
   spec.tokens = tokens;

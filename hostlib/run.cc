@@ -27,7 +27,6 @@
 namespace lawcat {
 namespace {
 
-constexpr int kBlockTokens = 1024;
 constexpr int kTop1Tokens = 256;
 constexpr int kBytesPerWeight = 2;  // the modelled host keeps bf16 weights
 
@@ -138,11 +137,11 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
                                               false, errors);
 
   // A host with the unit in it hands no jobs out: what they are compared in is a run of its own, not timed.
-  std::optional<int> block_tokens = kBlockTokens;
+  std::optional<int> block_tokens = kJobTokens;
   std::unique_ptr<ModelRunner> compared;
   if (request.host.has_unit) {
     compared = host->open(std::move(unit));
-    compared->forward(prompt, 0, kBlockTokens);
+    compared->forward(prompt, 0, kJobTokens);
     block_tokens.reset();
   }
   const std::unique_ptr<ModelRunner> session = host->open(std::move(unit));
@@ -187,7 +186,7 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
   report.numerics.against = "reference";
   report.numerics.layers = errors.layers;
   const std::unique_ptr<ModelRunner> expected = host->open(open(*reference, "reference", nullptr));
-  const std::vector<int> likely = likeliest_rows(expected->forward(prompt, last, kBlockTokens), vocab);
+  const std::vector<int> likely = likeliest_rows(expected->forward(prompt, last, kJobTokens), vocab);
   int same = 0;
   for (std::size_t i = 0; i < next.size(); ++i) same += likely[i] == next[i];
   report.numerics.top1_agreement = static_cast<double>(same) / static_cast<double>(next.size());
@@ -221,8 +220,8 @@ void run_timing_only(const RunRequest& request, const Model& model, Backend& bac
       session.run(job);
     }
   };
-  for (int token = 0; token < work.prefill_tokens; token += kBlockTokens) {
-    const int tokens = std::min(kBlockTokens, work.prefill_tokens - token);
+  for (int token = 0; token < work.prefill_tokens; token += kJobTokens) {
+    const int tokens = std::min(kJobTokens, work.prefill_tokens - token);
     pass(tokens);
     work.prefill_host_s +=
         modelled_host_s(model.config(), request.preset.host, tokens, token + tokens == work.prefill_tokens);

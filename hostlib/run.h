@@ -52,6 +52,9 @@ Report run(const RunRequest& request, Backend& backend);
 /// Tokens of the prompt that run() feeds for this trace. Throws InputError.
 int prompt_tokens(const Trace& trace);
 
+/// Depth bins of samples whose depths were drawn, equal parts of the filler.
+inline constexpr int kDepthBins = 5;
+
 struct EvalRequest {
   std::string task = "passkey";  ///< one of task_names(), on its test split
   std::vector<int> lengths;      ///< prompt lengths in tokens
@@ -81,7 +84,7 @@ struct EvalSample {
 
 struct EvalResult {
   std::vector<EvalSample> samples;  ///< by length, then index
-  /// Depth bins: place in EvalRequest::depths, or fifth of the filler.
+  /// Depth bins: place in EvalRequest::depths, or one of kDepthBins.
   ScoreBoard scores;
   ScoreBoard against_scores;  ///< of the second run; empty without one
   bool has_unit = true;       ///< false for softmax models: no backend computed anything

@@ -11,7 +11,6 @@
 namespace lawcat {
 namespace {
 
-constexpr int kBlockTokens = 1024;
 constexpr int kFirstCurvePoint = 64;
 
 }  // namespace
@@ -22,9 +21,9 @@ UnitRun run_unit(const UnitVectors& vectors, Backend& backend, const Progress& p
     session->set_state(0, std::vector<double>(vectors.state.begin(), vectors.state.end()));
   UnitRun run;
   run.result.o.resize(vectors.q.size());
-  for (int token = 0; token < vectors.tokens; token += kBlockTokens) {
+  for (int token = 0; token < vectors.tokens; token += kJobTokens) {
     check_interrupt();
-    const int count = std::min(kBlockTokens, vectors.tokens - token);
+    const int count = std::min(kJobTokens, vectors.tokens - token);
     session->run(vectors.job(token, count, run.result.o));
     if (progress) progress("tokens", token + count, vectors.tokens);
   }

@@ -15,6 +15,10 @@
 
 namespace lawcat {
 
+/// Tokens of a unit's job, a block of the prompt through all layers, unless someone asks for another: one
+/// number, so that a shape is timed in the jobs that a model with weights gives.
+inline constexpr int kJobTokens = 1024;
+
 /// One sequence through a network. Not thread-safe; runners of one host are independent of each other unless
 /// the host says otherwise.
 class ModelRunner {

@@ -14,8 +14,6 @@
 namespace lawcat {
 namespace {
 
-constexpr int kBlockTokens = 1024;
-
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -39,7 +37,7 @@ ModelSession::ModelSession(const Model& model, std::unique_ptr<Session> unit)
 std::vector<float> ModelSession::feed(std::span<const int> tokens, int last, std::optional<int> most) {
   const ModelConfig& c = model_->config();
   const std::int64_t count = std::ssize(tokens);
-  const int block_tokens = most.value_or(kBlockTokens);
+  const int block_tokens = most.value_or(kJobTokens);
   const double start = now();
   const double unit_before = unit_seconds_;
   for (SoftmaxAttention& attention : attention_) attention.reserve(count);

@@ -32,10 +32,10 @@ Json accuracy_of(const Accuracy& accuracy) {
           {"wilson_95", {low, high}}};
 }
 
-/// What the depths of a bin are: the one asked for, or a fifth of the filler.
+/// What the depths of a bin are: the one asked for, or a part of the filler.
 Json depth_of(const EvalRequest& request, int bin) {
   if (!request.depths.empty()) return {{"depth", request.depths[static_cast<std::size_t>(bin)]}};
-  return {{"depth_from", bin / 5.0}, {"depth_to", (bin + 1) / 5.0}};
+  return {{"depth_from", bin / double{kDepthBins}}, {"depth_to", (bin + 1) / double{kDepthBins}}};
 }
 
 /// Answers that are not the same in both runs, among prompts of that length.
@@ -96,10 +96,10 @@ HeatMap picture_of(const EvalOptions& options, const EvalResult& result, const s
                                  conditions_of(request, result, "; "))};
   map.column_title = "prompt length in tokens";
   map.row_title = "depth of the answer";
-  const int bins = request.depths.empty() ? 5 : static_cast<int>(request.depths.size());
+  const int bins = request.depths.empty() ? kDepthBins : static_cast<int>(request.depths.size());
   for (int bin = 0; bin < bins; ++bin)
     map.rows.push_back(request.depths.empty()
-                           ? fmt::format("{} to {} %", 20 * bin, 20 * (bin + 1))
+                           ? fmt::format("{} to {} %", 100 * bin / kDepthBins, 100 * (bin + 1) / kDepthBins)
                            : fmt::format("{:.4g} %", 100 * request.depths[static_cast<std::size_t>(bin)]));
   const auto& parts = result.scores.by_length_and_depth();
   for (const auto& [tokens, accuracy] : result.scores.by_length()) {
