@@ -18,7 +18,6 @@ namespace lawcat {
 class TileSession {
  public:
   virtual ~TileSession() = default;
-  virtual void check_layer(int layer) const = 0;
   /// The tiles' next packets are this job's: its layer's contexts and weights are there from now on. The time
   /// that takes is the platform's to count.
   virtual void begin(const Job& job) = 0;

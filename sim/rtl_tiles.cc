@@ -132,7 +132,6 @@ class RtlTileSession final : public TileSession {
     }
   }
 
-  void check_layer(int layer) const override { unit_.check_layer(layer); }
   void begin(const Job& job) override {
     unit_.acquire();
     for (std::size_t e = 0; e < unit_.shares().size(); ++e) {

@@ -157,7 +157,7 @@ std::int64_t TensorView::element_count() const {
   return static_cast<std::int64_t>(bytes.size()) / info(dtype).size;
 }
 
-std::vector<float> TensorView::to_floats(bool allow_non_finite) const {
+std::vector<float> TensorView::to_floats() const {
   std::vector<float> values;
   switch (dtype) {
     case DType::f64:
@@ -190,7 +190,6 @@ std::vector<float> TensorView::to_floats(bool allow_non_finite) const {
       throw InputError(place, "a floating type or an integer type of at most 32 bits",
                        std::string(info(dtype).name));
   }
-  if (allow_non_finite) return values;
   const auto bad =
       std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
   if (bad != values.end())

@@ -25,8 +25,8 @@ struct TensorView {
 
   std::int64_t element_count() const;
   /// Converts any floating type (and integers up to 32 bits) to float. Throws InputError at the first NaN or
-  /// infinity (with its index) unless `allow_non_finite`, and when the dtype is not numeric.
-  std::vector<float> to_floats(bool allow_non_finite = false) const;
+  /// infinity (with its index), and when the dtype is not numeric.
+  std::vector<float> to_floats() const;
   /// Integer types only. Throws InputError otherwise.
   std::vector<std::int64_t> to_ints() const;
 };

@@ -168,10 +168,6 @@ void StrictObject::finish() const {
                        "an unknown key");
 }
 
-void StrictObject::ignore_the_rest() {
-  for (const auto& [key, value] : value_->items()) known_.insert(key);
-}
-
 std::string StrictObject::place(const std::string& key) const {
   return place_ + (place_.find(": ") == std::string::npos ? ": " : ".") + key;
 }

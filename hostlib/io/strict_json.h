@@ -35,9 +35,6 @@ class StrictObject {
   std::vector<std::string> get_string_array(const std::string& key);
 
   void finish() const;
-  /// Marks every other key as known: for files of others (Hugging Face config.json) whose extra keys are
-  /// none of our business.
-  void ignore_the_rest();
 
   /// "presets/edge.json: engine.lanes"
   std::string place(const std::string& key) const;

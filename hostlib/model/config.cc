@@ -126,7 +126,6 @@ ModelConfig load_config(const std::filesystem::path& path) {
     result.head_dim = result.hidden_size / result.heads;
   }
   result.vocab_size = get_size(config, "vocab_size");
-  result.max_positions = static_cast<int>(config.get_int("max_position_embeddings", 1, 1 << 30));
   result.rms_norm_eps = config.get_number("rms_norm_eps", 0, 1);
   result.tied_head = given(config, "tie_word_embeddings") && config.get_bool("tie_word_embeddings");
   const auto token = [&](const std::string& key) {

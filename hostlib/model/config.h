@@ -22,7 +22,6 @@ struct ModelConfig {
   int kv_heads = 0;  ///< Hkv
   int head_dim = 0;  ///< D
   int vocab_size = 0;
-  int max_positions = 0;  ///< tokens of the longest training sequence; not a limit here
   double rms_norm_eps = 0;
   bool tied_head = false;  ///< the head is the embedding
   std::optional<int> bos_token;

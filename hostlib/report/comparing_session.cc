@@ -10,12 +10,6 @@
 
 namespace lawcat {
 
-ErrorMeter Comparison::total() const {
-  ErrorMeter sum;
-  for (const ErrorMeter& layer : layers) sum.add(layer);
-  return sum;
-}
-
 ComparingSession::ComparingSession(const UnitShape& shape, int layer_count, std::unique_ptr<Session> session,
                                    std::unique_ptr<Session> against, bool bit_for_bit, Comparison& comparison)
     : shape_(shape),

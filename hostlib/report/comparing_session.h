@@ -15,8 +15,6 @@ namespace lawcat {
 struct Comparison {
   std::vector<ErrorMeter> layers;  ///< error of `o`, one per layer
   std::string first_difference;    ///< place and values of the first unequal output or context; empty if none
-
-  ErrorMeter total() const;
 };
 
 /// Runs every job on `session` and, with the same inputs, on `against`, which keeps its own state. Outputs

@@ -9,8 +9,7 @@ namespace lawcat {
 /// In: q of the head, k of its group, [D], and the tails. Out: q~ and k~, [2, D].
 class Convolution : public PipelineStage {
  public:
-  Convolution(sc_core::sc_module_name name, const Tile& tile)
-      : PipelineStage(name, Stage::convolution, tile) {}
+  explicit Convolution(sc_core::sc_module_name name) : PipelineStage(name, Stage::convolution) {}
 };
 
 }  // namespace lawcat

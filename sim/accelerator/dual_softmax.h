@@ -9,8 +9,7 @@ namespace lawcat {
 /// In: z, [2, F]. Out: phi(q) and phi(k), [2, K].
 class DualSoftmax : public PipelineStage {
  public:
-  DualSoftmax(sc_core::sc_module_name name, const Tile& tile)
-      : PipelineStage(name, Stage::dual_softmax, tile) {}
+  explicit DualSoftmax(sc_core::sc_module_name name) : PipelineStage(name, Stage::dual_softmax) {}
 };
 
 }  // namespace lawcat

@@ -9,8 +9,7 @@ namespace lawcat {
 /// In: q~ and k~, [2, D]. Out: z of both, [2, F].
 class FeatureMap : public PipelineStage {
  public:
-  FeatureMap(sc_core::sc_module_name name, const Tile& tile)
-      : PipelineStage(name, Stage::feature_map, tile) {}
+  explicit FeatureMap(sc_core::sc_module_name name) : PipelineStage(name, Stage::feature_map) {}
 };
 
 }  // namespace lawcat

@@ -10,7 +10,7 @@ namespace lawcat {
 /// packet.
 class GateStage : public PipelineStage {
  public:
-  GateStage(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::gate, tile) {}
+  explicit GateStage(sc_core::sc_module_name name) : PipelineStage(name, Stage::gate) {}
 };
 
 }  // namespace lawcat

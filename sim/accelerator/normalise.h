@@ -9,7 +9,7 @@ namespace lawcat {
 /// In: numerators and denominator, [D+1]; the reciprocal is taken while they wait. Out: o, [D].
 class Normalise : public PipelineStage {
  public:
-  Normalise(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::normalise, tile) {}
+  explicit Normalise(sc_core::sc_module_name name) : PipelineStage(name, Stage::normalise) {}
 };
 
 }  // namespace lawcat

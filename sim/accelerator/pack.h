@@ -9,7 +9,7 @@ namespace lawcat {
 /// In: o, [D], of every head. Out: one beat per cycle: the packet's header, then the heads' outputs.
 class Pack : public PipelineStage {
  public:
-  Pack(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::pack, tile) {}
+  explicit Pack(sc_core::sc_module_name name) : PipelineStage(name, Stage::pack) {}
 };
 
 }  // namespace lawcat

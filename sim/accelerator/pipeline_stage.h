@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What all stages of an engine have in common as modules: a name, where their time went, spans for a
-// timeline.
+// What all stages of an engine have in common as modules: a name, and spans for a timeline.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +7,8 @@
 
 #include <systemc>
 
-#include "sim/accelerator/tile.h"
+#include "hostlib/arch/timing.h"
+#include "sim/memory/cycle.h"
 #include "sim/memory/timeline.h"
 
 namespace lawcat {
@@ -19,11 +19,7 @@ class PipelineStage : public sc_core::sc_module {
  public:
   const Stage stage;
 
-  PipelineStage(sc_core::sc_module_name name, Stage which, const Tile& tile)
-      : sc_module(name), stage(which), tile_(tile) {}
-
-  /// Where the time from the job's begin to `end` went.
-  StageCycles cycles(Cycle end) const { return tile_.cycles(stage, end); }
+  PipelineStage(sc_core::sc_module_name name, Stage which) : sc_module(name), stage(which) {}
 
   /// A token of `chunk` was here in [start, end): one span per chunk goes to the timeline.
   void passed(int chunk, Cycle start, Cycle end, Timeline& timeline) {
@@ -43,7 +39,6 @@ class PipelineStage : public sc_core::sc_module {
   }
 
  private:
-  const Tile& tile_;
   int chunk_ = -1;  ///< of the open span, -1 without one
   Cycle start_ = 0;
   Cycle end_ = 0;

@@ -11,8 +11,7 @@ namespace lawcat {
 /// rows, [K].
 class RowPrepare : public PipelineStage {
  public:
-  RowPrepare(sc_core::sc_module_name name, const Tile& tile)
-      : PipelineStage(name, Stage::row_prepare, tile) {}
+  explicit RowPrepare(sc_core::sc_module_name name) : PipelineStage(name, Stage::row_prepare) {}
 };
 
 }  // namespace lawcat

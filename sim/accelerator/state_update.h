@@ -15,8 +15,7 @@ using BlockSink = std::function<void(int first_token, int count, int first_head,
 /// In: descriptors of the rows, [K]; v, [D]. Out: numerators and denominator, [D+1].
 class StateUpdate : public PipelineStage {
  public:
-  StateUpdate(sc_core::sc_module_name name, const Tile& tile)
-      : PipelineStage(name, Stage::state_update, tile) {}
+  explicit StateUpdate(sc_core::sc_module_name name) : PipelineStage(name, Stage::state_update) {}
 
   void begin(BlockSink values, int first_head, int heads) {
     values_ = std::move(values);

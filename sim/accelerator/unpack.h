@@ -10,7 +10,7 @@ namespace lawcat {
 /// gk and v of the group, q of every head, to the buffers of the stages that read them.
 class Unpack : public PipelineStage {
  public:
-  Unpack(sc_core::sc_module_name name, const Tile& tile) : PipelineStage(name, Stage::unpack, tile) {}
+  explicit Unpack(sc_core::sc_module_name name) : PipelineStage(name, Stage::unpack) {}
 };
 
 }  // namespace lawcat

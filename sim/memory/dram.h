@@ -29,7 +29,6 @@ class Dram : public sc_core::sc_module {
     port.register_b_transport(this, &Dram::b_transport);
   }
 
-  Cycle latency() const { return latency_; }
   std::int64_t read_bytes = 0;
   std::int64_t write_bytes = 0;
   Cycle busy_cycles = 0;

@@ -81,7 +81,6 @@ TEST(SafeTensors, RefusesNaNAndInfinityWhereTheyAre) {
   const SafeTensors file = SafeTensors::open(folder / "x.safetensors");
   expect_input_error([&] { file.at("nan").to_floats(); }, "x.safetensors: tensor nan", "nan at element 1");
   expect_input_error([&] { file.at("inf").to_floats(); }, "inf at element 2");
-  EXPECT_TRUE(std::isnan(file.at("nan").to_floats(true)[1]));
 }
 
 TEST(SafeTensors, RefusesTheWrongKindOfNumber) {

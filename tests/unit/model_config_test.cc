@@ -18,7 +18,7 @@ using test::TemporaryFolder;
 json llama() {
   return json::parse(R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64,
     "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "vocab_size": 128, "max_position_embeddings": 1024, "rms_norm_eps": 1e-6, "hidden_act": "silu",
+    "vocab_size": 128, "rms_norm_eps": 1e-6, "hidden_act": "silu",
     "tie_word_embeddings": false, "rope_theta": 50000.0, "use_cache": true, "transformers_version": "5.0"})");
 }
 

@@ -101,7 +101,7 @@ TEST_F(Comparing, OutputsAndCountersAreTheFirstSessions) {
   open(2, 1, false);
   EXPECT_THAT(run({1, 2, 3, 4, 5, 6}), testing::ElementsAre(2, 4, 6, 8, 10, 12));
   EXPECT_EQ(session_->counters().value("adder.tokens"), 1);
-  EXPECT_DOUBLE_EQ(comparison_.total().rel_l2_err(), 1);
+  EXPECT_DOUBLE_EQ(comparison_.layers.at(0).rel_l2_err(), 1);
   EXPECT_EQ(comparison_.first_difference, "");
 }
 
