@@ -131,11 +131,11 @@ Pool make_pool(const PoolRequest& request, const std::filesystem::path& folder);
 /// and split in the metadata. Throws InputError.
 void write_pool(const PoolRequest& request, const Pool& pool, const std::filesystem::path& file);
 
-/// Runs vectors through a one-layer session in blocks. Throws InputError.
 struct UnitRun {
   UnitResult result;
   Counters counters;
 };
+/// Runs vectors through a one-layer session in blocks. Throws InputError.
 UnitRun run_unit(const UnitVectors& vectors, Backend& backend, const Progress& progress = {});
 
 /// How far one result is from another.

@@ -37,6 +37,7 @@ class SystemcBackend : public Backend {
   virtual std::int64_t timeline_dropped() const = 0;
 };
 
+/// Throws InputError for a platform that cannot be: block_tokens below 1.
 std::unique_ptr<SystemcBackend> make_systemc_backend(const Preset& preset,
                                                      const SystemcOptions& options = {});
 

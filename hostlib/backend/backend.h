@@ -59,12 +59,18 @@ class Session {
   /// Runs the job and advances the layer's state. Throws InputError on inputs that do not fit.
   virtual void run(const Job& job) = 0;
 
+  // These four throw InputError for a layer that is not there, and in a session without values.
+
   /// The state as real numbers, [H, K, D+1]; the last column is the normaliser.
   virtual std::vector<double> state(int layer) const = 0;
-  /// Replaces the state (values are rounded to the state's format); convolution tails become zero.
+  /// Replaces the state (values are rounded to the state's format); convolution tails become zero. Throws
+  /// InputError unless there are H * K * (D+1) values.
   virtual void set_state(int layer, std::span<const double> state) = 0;
 
+  /// The layer's context as it is now.
   virtual UnitContext save(int layer) const = 0;
+  /// Goes on from a context that a session of the same backend and shape saved. Throws InputError when it has
+  /// another number of words; what the words say is not checked.
   virtual void restore(int layer, const UnitContext& context) = 0;
 
   /// What was counted since the session was opened.

@@ -11,6 +11,7 @@
 
 namespace lawcat {
 
+/// The backend `fixed`: values only. Its sessions throw InputError for jobs that ask for timing alone.
 std::unique_ptr<Backend> make_fixed_backend(const Preset& preset);
 
 /// How FixedUnit computes: `automatic` takes the SIMD form where the preset's formats fit it; `plain` is the

@@ -11,6 +11,8 @@
 
 namespace lawcat {
 
+/// The backend `reference`: any shape, no presets. Its sessions throw InputError for jobs that ask for timing
+/// alone.
 std::unique_ptr<Backend> make_reference_backend();
 
 /// One head of the reference. State [K, D+1] and tails live in the object.

@@ -33,7 +33,7 @@ struct TensorView {
 
 /// One file, or several behind a `model.safetensors.index.json`. Opening validates: header length and JSON,
 /// dtype names, shapes (no negative, no overflow), offsets inside the file, byte length = shape x dtype,
-/// no overlaps, no gaps beyond the file, shards of an index present and holding what the index says.
+/// neither overlaps nor gaps, shards of an index present and holding what the index says.
 class SafeTensors {
  public:
   /// `path`: a .safetensors file, or a folder with model.safetensors or model.safetensors.index.json.

@@ -105,7 +105,7 @@ void add_trace_command(CLI::App& app, int& code) {
   });
   app.callback([&app, &code, options, trace] {
     if (!app.get_subcommands().empty()) return;
-    if (trace->count() == 0) throw CLI::RequiredError("--trace or a command (eval, unit, logits, list)");
+    if (trace->count() == 0) throw CLI::RequiredError("--trace or a command (see --help)");
     code = run_trace(*options);
   });
 }
