@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Task accuracy: many prompts, each through its own session.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <omp.h>
 
 #include <algorithm>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "hostlib/io/error.h"
@@ -94,7 +97,14 @@ EvalResult evaluate(const EvalRequest& request, const std::filesystem::path& fol
     if (request.host.has_unit) processor = make_cpu_host(model);
     second.emplace(Answerer{model, tokenizer, processor ? *processor : *host, against});
   }
+  const std::set<int> different(request.lengths.begin(), request.lengths.end());
+  if (different.size() != request.lengths.size())
+    throw InputError("eval: tokens", "each length once", fmt::format("{}", fmt::join(request.lengths, ",")));
+  constexpr std::size_t kMostPrompts = 1 << 24;
   const int per_length = request.samples;
+  if (request.lengths.size() > kMostPrompts / static_cast<std::size_t>(per_length))
+    throw InputError("eval: prompts in all", fmt::format("at most {}", kMostPrompts),
+                     fmt::format("{} lengths of {} each", request.lengths.size(), per_length));
   const int count = per_length * static_cast<int>(request.lengths.size());
   for (const int tokens : request.lengths) task->make(spec_of(request, *task, tokens, 0));
 

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "hostlib/io/error.h"
+#include "hostlib/io/file.h"
 #include "hostlib/io/interrupt.h"
 #include "hostlib/io/safetensors.h"
 #include "hostlib/model/config.h"
@@ -27,7 +28,7 @@ struct Ends {
 
 /// From config.json where there is one, as the model will be run with it, else from the tokenizer.
 Ends ends_of(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
-  if (!std::filesystem::exists(folder / "config.json"))
+  if (!is_there(folder / "config.json"))
     return {tokenizer.begin_token(), tokenizer.end_token()};
   const ModelConfig config = load_config(folder / "config.json");
   Ends ends;

@@ -366,7 +366,7 @@ Report run(const RunRequest& request, Backend& backend) {
   std::optional<GpuReference> gpu;
   if (!trace.gpu_reference) {
     report.provenance.gpu_reference_reason = "the trace names no GPU reference";
-  } else if (!std::filesystem::exists(*trace.gpu_reference)) {
+  } else if (!is_there(*trace.gpu_reference)) {
     report.provenance.gpu_reference_reason =
         fmt::format("no measured GPU reference: {} is not there", trace.gpu_reference->filename().string());
   } else {

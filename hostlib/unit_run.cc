@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bare unit on vectors, the comparison of two results, and the bare logits.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "hostlib/io/error.h"
 #include "hostlib/io/interrupt.h"
 #include "hostlib/observed_session.h"
 #include "hostlib/run.h"
@@ -73,7 +76,13 @@ std::vector<float> run_logits(const Model& model, std::span<const int> tokens, i
     unit = std::make_unique<ObservedSession>(backend.open(model.unit_shape(), model.unit_weights(), layers),
                                              observer, nullptr);
   }
-  return host->open(std::move(unit))->forward(tokens, last);
+  std::vector<float> logits = host->open(std::move(unit))->forward(tokens, last);
+  const auto bad = std::find_if_not(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); });
+  if (bad != logits.end())
+    throw InputError(fmt::format("model {}: logits of row {}", model.config().name,
+                                 (bad - logits.begin()) / model.config().vocab_size),
+                     "finite numbers, as of sound weights", fmt::format("{}", *bad));
+  return logits;
 }
 
 }  // namespace lawcat

@@ -14,7 +14,7 @@ namespace {
 
 /// A file that would not change stays as it is, so that nothing is built again from it.
 void write(const std::filesystem::path& file, const std::string& text) {
-  if (std::filesystem::is_regular_file(file) && lawcat::read_file(file) == text) return;
+  if (lawcat::is_there(file) && lawcat::read_file(file) == text) return;
   lawcat::AtomicFile out(file);
   out.write(text);
   out.commit();

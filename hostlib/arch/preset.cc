@@ -162,7 +162,7 @@ Preset load_preset(const std::string& name_or_path, const std::vector<std::strin
   const bool by_name = name_or_path.find('/') == std::string::npos && file.extension() != ".json";
   if (by_name) {
     file = preset_folder() / (name_or_path + ".json");
-    if (!fs::exists(file))
+    if (!is_there(file))
       throw InputError("--preset", fmt::format("a file or one of {}", fmt::join(preset_names(), ", ")),
                        fmt::format("\"{}\"", name_or_path));
   }
@@ -276,7 +276,7 @@ std::string to_json(const Preset& preset) {
                        {"matmul_flop_per_s", preset.host.matmul_flop_per_s},
                        {"bandwidth_bytes_per_s", preset.host.bandwidth_bytes_per_s},
                        {"power_w", preset.host.power_w}}}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace lawcat

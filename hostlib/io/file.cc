@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "hostlib/io/error.h"
+#include "hostlib/io/interrupt.h"
 
 namespace lawcat {
 namespace fs = std::filesystem;
@@ -50,15 +51,24 @@ fs::path data_root() {
   return root && *root ? fs::path(root) : fs::path(LAWCAT_SOURCE_ROOT);
 }
 
+bool is_there(const fs::path& path) {
+  std::error_code unreadable;
+  return fs::exists(path, unreadable);
+}
+
 std::string read_file(const fs::path& file) {
   const Descriptor descriptor{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (descriptor.value < 0 && errno == EINTR) check_interrupt();
   if (descriptor.value < 0) fail(file, "open for reading", errno);
   std::string text;
   constexpr std::size_t kChunk = 1 << 16;
   for (std::size_t size = 0;;) {
     text.resize(size + kChunk);
     const ssize_t got = ::read(descriptor.value, text.data() + size, kChunk);
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EINTR) {
+      check_interrupt();
+      continue;
+    }
     if (got < 0) fail(file, "read", errno);
     size += static_cast<std::size_t>(got);
     if (got == 0) {
@@ -112,7 +122,9 @@ AtomicFile::AtomicFile(fs::path file) : file_(std::move(file)) {
   if (fs::exists(status) && !fs::is_regular_file(status)) {
     descriptor_ = ::open(file_.c_str(), O_WRONLY | O_CLOEXEC);
   } else {
-    if (fs::exists(status)) file_ = fs::canonical(file_);
+    // To where links lead, also if nothing is there yet.
+    for (int links = 0; links < 40 && fs::is_symlink(fs::symlink_status(file_, error)); ++links)
+      file_ = file_.parent_path() / fs::read_symlink(file_, error);
     make_folder(file_.parent_path());
     temporary_ = temporary_beside(file_);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

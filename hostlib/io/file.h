@@ -10,6 +10,9 @@
 
 namespace lawcat {
 
+/// Whether something of this name can be seen. What cannot be looked at counts as not there.
+bool is_there(const std::filesystem::path& path);
+
 /// Where the shipped data lies (presets, traces, models): $LAWCAT_DATA if set, else where the build found it.
 std::filesystem::path data_root();
 

@@ -23,8 +23,13 @@ void note(int signal) {
 }  // namespace
 
 void catch_interrupts() {
-  std::signal(SIGINT, note);
-  std::signal(SIGTERM, note);
+  // Without SA_RESTART: reading from a pipe that nobody writes to ends as well.
+  struct sigaction action {};
+  action.sa_handler = note;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+  // A file that must not grow further is an error of its write.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void check_interrupt() {

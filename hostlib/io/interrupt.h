@@ -4,7 +4,8 @@
 
 namespace lawcat {
 
-/// Makes SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
+/// Makes SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once. Writes
+/// beyond a limit of files' sizes fail instead of ending it.
 void catch_interrupts();
 
 /// Throws InputError ("interrupted by SIGINT ...") once a signal has come. Call between blocks of work;

@@ -300,7 +300,7 @@ void write_safetensors(const fs::path& file, const std::vector<TensorOut>& tenso
         {"dtype", info(tensor->dtype).name}, {"shape", tensor->shape}, {"data_offsets", {end, end + bytes}}};
     end += bytes;
   }
-  std::string text = header.dump();
+  std::string text = json_text(header, -1);
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t length = text.size();
 

@@ -46,18 +46,27 @@ std::string line_and_column(std::string_view text, const char* at) {
   return fmt::format("line {}, column {}", lines + 1, before.size() - start);
 }
 
+constexpr int kMostLevels = 64;
+
+}  // namespace
+
 std::string shown(const json& value) {
   std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
   if (text.size() > 60) text = text.substr(0, 57) + "...";
   return text;
 }
 
-}  // namespace
-
 json parse_json(std::string_view text, const std::string& place) {
+  // The parser would take it for the end.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos)
+    throw InputError(fmt::format("{}: {}", place, line_and_column(text, text.data() + nul + 1)), "valid JSON",
+                     "a NUL byte");
   const char* seen = text.data();
   std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int, json::parse_event_t event, json& parsed) {
+  const auto watch = [&](int level, json::parse_event_t event, json& parsed) {
+    if (level > kMostLevels)
+      throw InputError(fmt::format("{}: {}", place, line_and_column(text, seen)),
+                       fmt::format("at most {} levels of nesting", kMostLevels), "more");
     if (event == json::parse_event_t::object_start) keys.emplace_back();
     if (event == json::parse_event_t::object_end) keys.pop_back();
     if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)

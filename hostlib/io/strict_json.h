@@ -50,6 +50,15 @@ class StrictObject {
 /// that cannot be read.
 nlohmann::json read_json(const std::filesystem::path& file);
 
+/// A value as a sentence shows it: JSON on one line, cut to 60 characters.
+std::string shown(const nlohmann::json& value);
+
+/// JSON to be written; bytes of a string that are not UTF-8 become U+FFFD.
+template <class Json>
+std::string json_text(const Json& value, int indent) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 /// As read_json() for text at hand; `place` stands where the file's name would.
 nlohmann::json parse_json(std::string_view text, const std::string& place);
 

@@ -81,7 +81,7 @@ std::string architecture(StrictObject& config) {
     for (const char* known : {"LlamaForCausalLM", "MistralForCausalLM", "LawcatForCausalLM"})
       if (list[0] == known) return known;
   throw InputError(config.place("architectures"),
-                   "one of LlamaForCausalLM, MistralForCausalLM, LawcatForCausalLM", list.dump());
+                   "one of LlamaForCausalLM, MistralForCausalLM, LawcatForCausalLM", shown(list));
 }
 
 }  // namespace

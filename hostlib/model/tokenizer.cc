@@ -38,7 +38,7 @@ class WordLevel final : public Tokenizer::Form {
                        "WordLevel (other kinds are read as tokenizer.model by SentencePiece)", type);
     for (const char* key : {"normalizer", "post_processor", "decoder"})
       if (root.has(key) && !root.get_any(key).is_null())
-        throw InputError(root.place(key), "null", root.get_any(key).dump());
+        throw InputError(root.place(key), "null", shown(root.get_any(key)));
     read_pre_tokenizer(root.get_any("pre_tokenizer"), root.place("pre_tokenizer"));
 
     StrictObject vocab = model.get_object("vocab");
@@ -101,7 +101,7 @@ class WordLevel final : public Tokenizer::Form {
     } else if (type == "Digits" && step.get_bool("individual_digits")) {
       single_digits_ = true;
     } else if (type != "Whitespace") {
-      throw InputError(place, "Whitespace, and Digits with individual_digits", value.dump());
+      throw InputError(place, "Whitespace, and Digits with individual_digits", shown(value));
     }
     step.finish();
   }

@@ -172,9 +172,9 @@ bool Measurement::same_call(const Measurement& other) const {
 double Measurement::floor_bytes() const {
   constexpr double kBf16 = 2;
   constexpr double kFp32 = 4;
-  const double q = shape.heads * shape.head_dim;
-  const double k = shape.kv_heads * shape.head_dim;
-  const double token = kBf16 * (2 * q + 2 * k + shape.kv_heads * shape.key_features());
+  const double q = static_cast<double>(shape.heads) * shape.head_dim;
+  const double k = static_cast<double>(shape.kv_heads) * shape.head_dim;
+  const double token = kBf16 * (2 * q + 2 * k + static_cast<double>(shape.kv_heads) * shape.key_features());
   if (is_prefill()) return tokens * token;
   const double state = static_cast<double>(shape.heads) * shape.key_features() * (shape.head_dim + 1);
   return batch * (token + 2 * kFp32 * (state + (kConvTaps - 1) * (q + k)));
@@ -276,7 +276,7 @@ std::string to_json(const GpuReference& r) {
   json["measurements"] = Json::array();
   for (const Measurement& m : r.measurements) json["measurements"].push_back(json_of(m, ""));
   if (r.peers) json["peers"] = json_of(*r.peers);
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 }  // namespace lawcat

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "hostlib/io/strict_json.h"
 #include "hostlib/report/quantity.h"
 
 namespace lawcat {
@@ -164,7 +165,7 @@ std::string to_json(const Report& report) {
   Json& counters = json["counters"] = Json::object();
   for (const auto& [name, counter] : report.counters.all())
     counters[name] = {{"value", counter.value}, {"unit", counter.unit}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string to_text(const Report& report) {

@@ -30,6 +30,15 @@ struct ObjectState {
 
 }  // namespace
 
+std::string template_of(StrictObject& words, const std::string& key,
+                        std::initializer_list<const char*> names) {
+  const std::string text = words.get_string(key);
+  for (const char* name : names)
+    if (text.find(fmt::format("{{{}}}", name)) == std::string::npos)
+      throw InputError(words.place(key), fmt::format("a text with {{{}}}", name), shown(text));
+  return text;
+}
+
 std::string filled(std::string text, const std::vector<std::pair<std::string, std::string>>& values) {
   for (const auto& [key, value] : values) {
     const std::string mark = "{" + key + "}";
@@ -43,18 +52,19 @@ BabiWorld::BabiWorld(StrictObject words, const std::string& question)
     : before_last_(question == "qa3"),
       places_(words.get_string_array("places")),
       there_(words.get_string_array("there")) {
+  if (places_.size() < 2) throw InputError(words.place("places"), "at least two", "one");
   people_ = read_things(words, "people");
   objects_ = read_things(words, "objects");
   for (const auto& [key, action] : {std::pair{"move", &move_}, {"get", &get_}, {"drop", &drop_}}) {
     StrictObject object = words.get_object(key);
-    action->sentence = object.get_string("sentence");
+    action->sentence = template_of(object, "sentence", {"person", action == &move_ ? "place" : "object"});
     action->verbs = object.get_string_array("verbs");
     object.finish();
   }
   // Both are read, so that a mistake in the one not asked for is found too.
   for (const std::string name : {"qa2", "qa3"}) {
     StrictObject form = words.get_object(name);
-    const std::string prompt = form.get_string("prompt");
+    const std::string prompt = template_of(form, "prompt", {"context", "question"});
     const std::string asked = form.get_string("question");
     const std::string completion = form.get_string("completion");
     form.finish();

@@ -2,6 +2,7 @@
 // Stories of bAbI's tasks 2 and 3 (two and three supporting facts): people move, take objects and drop them.
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,6 +65,10 @@ class BabiWorld {
   std::string question_;
   std::string completion_;
 };
+
+/// The text of `key` of a tasks' words, in which each of the {names} must stand. Throws InputError.
+std::string template_of(StrictObject& words, const std::string& key,
+                        std::initializer_list<const char*> names);
 
 /// `text` with every {key} replaced.
 std::string filled(std::string text, const std::vector<std::pair<std::string, std::string>>& values);

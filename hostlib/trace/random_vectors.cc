@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "hostlib/io/error.h"
+#include "hostlib/io/interrupt.h"
 #include "hostlib/trace/random.h"
 
 namespace lawcat {
@@ -23,7 +24,10 @@ UnitVectors random_vectors(const UnitShape& shape, int tokens, GateRegime regime
   const auto fill = [seed](std::uint64_t stream, std::size_t count, double mean, double deviation) {
     Random random(seed, stream);
     std::vector<float> values(count);
-    for (float& value : values) value = static_cast<float>(mean + deviation * random.normal());
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i % (1 << 20) == 0) check_interrupt();
+      values[i] = static_cast<float>(mean + deviation * random.normal());
+    }
     return values;
   };
   const int d = shape.head_dim;

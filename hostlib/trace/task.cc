@@ -146,8 +146,8 @@ struct NiahWords {
   std::vector<std::string> nouns;
 
   explicit NiahWords(StrictObject words)
-      : prompt(words.get_string("prompt")),
-        needle(words.get_string("needle")),
+      : prompt(template_of(words, "prompt", {"context"})),
+        needle(template_of(words, "needle", {"key", "value"})),
         completion(words.get_string("completion")),
         noise(words.get_string("noise")),
         adjectives(words.get_string_array("adjectives")),

@@ -94,7 +94,7 @@ std::filesystem::path find_trace(const std::string& name) {
        {std::filesystem::path(name), std::filesystem::path(name + ".json"), shipped / name,
         shipped / (name + ".json")}) {
     // A folder of that name, such as a run's output, is no trace.
-    if (std::filesystem::is_regular_file(place)) return place;
+    if (std::error_code ignored; std::filesystem::is_regular_file(place, ignored)) return place;
     looked += (looked.empty() ? "" : ", ") + place.string();
   }
   throw InputError("trace " + name, "one of the files " + looked, "none of them");

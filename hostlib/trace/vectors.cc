@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "hostlib/io/error.h"
+#include "hostlib/io/file.h"
 #include "hostlib/io/safetensors.h"
 
 namespace lawcat {
@@ -161,14 +162,20 @@ std::string UnitVectors::sha256() const {
 
 void UnitVectors::round_to_bf16() {
   for (const auto& [name, values] : tensors_of(*this))
-    std::transform(values->begin(), values->end(), values->begin(), rounded_to_bf16);
+    for (float& value : *values) {
+      const float rounded = rounded_to_bf16(value);
+      if (std::isinf(rounded) && !std::isinf(value))
+        throw InputError(fmt::format("unit vectors {}[{}]", name, &value - values->data()),
+                         "a number that bfloat16 can hold", fmt::format("{}", value));
+      value = rounded;
+    }
 }
 
 std::filesystem::path find_vectors(const std::string& name_or_path) {
-  if (std::filesystem::exists(name_or_path)) return name_or_path;
+  if (is_there(name_or_path)) return name_or_path;
   const std::filesystem::path shipped =
       data_root() / "traces" / "expected" / (name_or_path + std::string(kVectorsSuffix));
-  if (std::filesystem::exists(shipped)) return shipped;
+  if (is_there(shipped)) return shipped;
   throw InputError("--vectors " + name_or_path, "a file of this name, or " + shipped.string(), "neither");
 }
 
@@ -180,7 +187,7 @@ Capture find_gpu_capture(const UnitVectors& vectors, const std::filesystem::path
   std::string beside = vectors_file.string();
   if (beside.ends_with(kVectorsSuffix)) {
     beside.replace(beside.size() - kVectorsSuffix.size(), kVectorsSuffix.size(), kGpuSuffix);
-    if (std::filesystem::exists(beside)) {
+    if (is_there(beside)) {
       const std::string question = question_of(SafeTensors::open(beside));
       if (question != hash)
         throw InputError(

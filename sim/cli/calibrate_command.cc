@@ -85,7 +85,9 @@ void add_calibrate_command(CLI::App& app, int& code) {
   app.add_option("--cases", options->cases.cases, "Random cases")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  app.add_option("--seed", options->cases.seed, "Of shapes, values and patterns")->capture_default_str();
+  app.add_option("--seed", options->cases.seed, "Of shapes, values and patterns")
+      ->check(seed_number())
+      ->capture_default_str();
   app.add_option("--tokens", options->cases.tokens, "Token counts to draw from; default 1 to 64")
       ->check(CLI::Range(1, 65536));
   app.add_flag("--stages", options->stages, "Each stage's cycles of the RTL, and the model's difference");

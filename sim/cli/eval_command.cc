@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "hostlib/io/file.h"
+#include "hostlib/io/strict_json.h"
 #include "hostlib/report/heat_map.h"
 #include "sim/cli/backends.h"
 #include "sim/cli/options.h"
@@ -165,7 +166,7 @@ int run_eval(const EvalOptions& options) {
   }
   AtomicFile file(out.path() / "eval.json");
   AtomicFile picture(out.path() / "eval.svg");
-  file.write(json.dump(2) + "\n");
+  file.write(json_text(json, 2) + "\n");
   picture.write(to_svg(picture_of(options, result, model_name, unit)));
   file.commit();
   picture.commit();
@@ -217,14 +218,14 @@ void add_eval_command(CLI::App& app, int& code) {
   app.add_option("--samples", request.samples, "Prompts per length")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--seed", request.seed, "Seed of the prompts")->capture_default_str();
+  app.add_option("--seed", request.seed, "Seed of the prompts")->check(seed_number())->capture_default_str();
   app.add_option(
          "--depths", request.depths,
          "Places of the needle, 0 to 1, separated by commas, taken in turn; default: spread and drawn")
       ->delimiter(',')
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(finite_number(0, 1));
   app.add_option("--noise", request.noise, "Share of filler words that become random words")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(finite_number(0, 1))
       ->capture_default_str();
   app.add_option("--distractors", request.distractors, "Filler sentences that state another number")
       ->check(CLI::Range(0, 1 << 20))

@@ -66,7 +66,7 @@ int measure_gpu(const GpuOptions& options, const std::filesystem::path& out) {
   }
   plan(request);  // says what is wrong with the request before what is wrong with the machine
   std::optional<GpuReference> kept;
-  if (options.append && std::filesystem::exists(out)) kept = load_gpu_reference(out);
+  if (options.append && is_there(out)) kept = load_gpu_reference(out);
   if (const std::string problem = gpu_problem(); !problem.empty()) throw InputError("gpu: " + problem);
 
   OutputFile output(out);
@@ -170,7 +170,7 @@ void add_gpu_command(CLI::App& app, int& code) {
       ->capture_default_str();
   measuring(app.add_option("--seconds-of-energy", options->energy_s,
                            "How long each call's energy is metered; 0 for none"))
-      ->check(CLI::Range(0.0, 60.0))
+      ->check(finite_number(0, 60))
       ->capture_default_str();
   auto* const out = measuring(
       app.add_option("--out", options->out, "File of measurements; default out/gpu/<shape or trace>.json"));

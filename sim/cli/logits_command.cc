@@ -52,7 +52,7 @@ void add_logits_command(CLI::App& app, int& code) {
   app.add_option("--tokens", options->tokens, "safetensors file with `tokens` [T], integers")->required();
   app.add_option("--result", options->result, "safetensors file for `logits` [T, vocab], float32")
       ->required();
-  app.add_option("--last", options->last, "Only the last N rows")->check(CLI::PositiveNumber);
+  app.add_option("--last", options->last, "Only the last N rows")->check(CLI::Range(1, 1 << 30));
   options->common.add_to(app, "reference");
   app.callback([&code, options] { code = run_logits_command(*options); });
 }

@@ -2,7 +2,41 @@
 // Shared options.
 #include "sim/cli/options.h"
 
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <cstdint>
+
 namespace lawcat {
+namespace {
+
+/// Of the whole text, and nothing but it.
+template <class Number>
+bool read(const std::string& text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+CLI::Validator finite_number(double min, double max) {
+  return {[min, max](const std::string& text) {
+            double value = 0;
+            if (read(text, value) && value >= min && value <= max) return std::string();
+            return fmt::format("expected a number from {:g} to {:g}, got {}", min, max, text);
+          },
+          fmt::format("FLOAT in [{:g} - {:g}]", min, max)};
+}
+
+CLI::Validator seed_number() {
+  return {[](const std::string& text) {
+            std::uint64_t value = 0;
+            return read(text, value) ? std::string()
+                                     : fmt::format("expected an integer from 0 to 2^64 - 1, got {}", text);
+          },
+          "UINT"};
+}
 
 void CommonOptions::add_to(CLI::App& app, const std::string& default_backend, bool with_host) {
   backend = default_backend;

@@ -15,6 +15,10 @@ inline constexpr int kDone = 0;
 inline constexpr int kMismatch = 1;
 inline constexpr int kBadInput = 2;
 
+/// Checks of values that CLI11's own let through: not a number, and what an integer of 64 bits cannot hold.
+CLI::Validator finite_number(double min, double max);
+CLI::Validator seed_number();
+
 struct CommonOptions {
   std::string backend;
   std::string preset;             ///< empty: the trace's, or edge

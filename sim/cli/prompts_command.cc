@@ -78,9 +78,9 @@ void add_prompts_command(CLI::App& app, int& code) {
   app.add_option("--samples", request.samples, "Prompts in all")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
-  app.add_option("--seed", request.seed, "Seed of the prompts")->capture_default_str();
+  app.add_option("--seed", request.seed, "Seed of the prompts")->check(seed_number())->capture_default_str();
   app.add_option("--depth", request.depth, "Place of the needle, or of all facts, 0 to 1; default: drawn")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(finite_number(0, 1));
   app.add_option("--split", options->split, "Part of the haystack's text: train, or the one that eval uses")
       ->check(CLI::IsMember({"train", "test"}))
       ->capture_default_str();

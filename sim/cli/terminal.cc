@@ -37,25 +37,37 @@ Progress terminal_progress(bool quiet) {
 }
 
 void clear_progress() {
-  if (line_is_shown) fmt::print(stderr, "\r\033[K");
+  if (line_is_shown) std::fputs("\r\033[K", stderr);  // also where stderr is full: no exception
   line_is_shown = false;
 }
 
 OutputFolder::OutputFolder(std::filesystem::path folder) : folder_(std::move(folder)) {
-  for (std::filesystem::path part = folder_; !part.empty() && !std::filesystem::exists(part);
+  std::error_code unreadable;  // left to require_writable_folder() to report
+  for (std::filesystem::path part = folder_; !part.empty() && !std::filesystem::exists(part, unreadable);
        part = part.parent_path())
     made_.push_back(part);
-  require_writable_folder(folder_);
+  try {
+    require_writable_folder(folder_);
+  } catch (...) {
+    remove_made();
+    throw;
+  }
 }
 
 OutputFolder::~OutputFolder() {
+  remove_made();
+}
+
+void OutputFolder::remove_made() const {
   std::error_code ignored;  // a folder that someone else has used meanwhile stays
   for (const std::filesystem::path& folder : made_) std::filesystem::remove(folder, ignored);
 }
 
-OutputFile::OutputFile(std::filesystem::path file)
-    : file_(std::move(file)),
-      folder_(file_.has_parent_path() ? file_.parent_path() : std::filesystem::path(".")) {
+OutputFile::OutputFile(std::filesystem::path file) : file_(std::move(file)) {
+  std::error_code unreadable;
+  // Into a device is written as it is, whatever may be written beside it.
+  if (!std::filesystem::is_other(file_, unreadable) && !std::filesystem::is_character_file(file_, unreadable))
+    folder_.emplace(file_.has_parent_path() ? file_.parent_path() : std::filesystem::path("."));
   const AtomicFile probe(file_);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "hostlib/run.h"
@@ -27,6 +28,8 @@ class OutputFolder {
   void keep() { made_.clear(); }
 
  private:
+  void remove_made() const;
+
   std::filesystem::path folder_;
   std::vector<std::filesystem::path> made_;  ///< innermost first
 };
@@ -38,11 +41,13 @@ class OutputFile {
   explicit OutputFile(std::filesystem::path file);
 
   const std::filesystem::path& path() const { return file_; }
-  void keep() { folder_.keep(); }
+  void keep() {
+    if (folder_) folder_->keep();
+  }
 
  private:
   std::filesystem::path file_;
-  OutputFolder folder_;
+  std::optional<OutputFolder> folder_;  ///< none for a device
 };
 
 }  // namespace lawcat

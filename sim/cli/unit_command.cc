@@ -84,7 +84,6 @@ UnitVectors load_vectors(const UnitOptions& options) {
           ? random_vectors(shape, options.tokens, parse_gate_regime(options.random), options.seed)
           : read_vectors(find_vectors(options.vectors));
   if (options.bf16) vectors.round_to_bf16();
-  if (!options.save_vectors.empty()) write_vectors(options.save_vectors, vectors);
   return vectors;
 }
 
@@ -93,9 +92,10 @@ int run_unit_command(const UnitOptions& options) {
     throw InputError("unit: expected --result or --against, got neither: nothing would come of the run");
   if (options.vectors.empty() == options.random.empty())
     throw InputError("unit", "either --vectors or --random", options.vectors.empty() ? "neither" : "both");
-  const UnitVectors vectors = load_vectors(options);
   const Preset preset = options.common.load("edge");
   const BackendEntry& entry = find_backend(options.common.backend);
+  const std::unique_ptr<Backend> backend = entry.make(preset);
+  const UnitVectors vectors = load_vectors(options);
   const bool against_backend = options.against == "reference" || options.against == "fixed";
   std::optional<UnitResult> expected;
   std::string against = options.against;
@@ -108,14 +108,19 @@ int run_unit_command(const UnitOptions& options) {
   } else if (!options.against.empty() && !against_backend) {
     expected = read_result(options.against, vectors);
   }
-  std::optional<OutputFile> out;
+  std::optional<OutputFile> out, kept;
   if (!options.result.empty()) out.emplace(options.result);
+  if (!options.save_vectors.empty()) kept.emplace(options.save_vectors);
   const Progress progress = terminal_progress(options.common.quiet);
 
-  const UnitRun run = run_unit(vectors, *entry.make(preset), progress);
+  const UnitRun run = run_unit(vectors, *backend, progress);
   if (against_backend)
     expected = run_unit(vectors, *find_backend(options.against).make(preset), progress).result;
   clear_progress();
+  if (kept) {
+    write_vectors(kept->path(), vectors);
+    kept->keep();
+  }
   if (out) {
     write_result(out->path(), vectors, run.result,
                  {{"backend", entry.name}, {"device", entry.device}, {"commit", commit()}});
@@ -177,7 +182,10 @@ void add_unit_command(CLI::App& app, int& code) {
       ->expected(4)
       ->needs(random)
       ->capture_default_str();
-  app.add_option("--seed", options->seed, "Of --random")->needs(random)->capture_default_str();
+  app.add_option("--seed", options->seed, "Of --random")
+      ->check(seed_number())
+      ->needs(random)
+      ->capture_default_str();
   app.add_option("--save-vectors", options->save_vectors,
                  "Keeps the tensors, as they are used, in a safetensors file");
   app.add_flag("--bf16", options->bf16, "Rounds the tensors to bfloat16 first, as GPU kernels read them");
@@ -189,7 +197,7 @@ void add_unit_command(CLI::App& app, int& code) {
   app.add_option(
          "--tolerance", options->tolerance,
          "With --against: exit code 1 when an output is off by more than this share of the largest value")
-      ->check(CLI::NonNegativeNumber)
+      ->check(finite_number(0, 1e9))
       ->needs("--against");
   app.add_flag("--curve", options->curve, "With --against: error against length")->needs("--against");
   options->common.add_to(app, "fixed", false);

@@ -318,6 +318,66 @@ class BadInput(Program):
         self.refused("--jobs", "prompts", "--task", "s-niah-1", "--text", "--jobs", "0")
         self.refused("--last", "logits", "--model", "m", "--tokens", "t", "--result", "r", "--last", "-1")
 
+    SMALL = ("unit", "--random", "plain", "--tokens", "8", "--shape", "2,1,8,4")
+
+    def test_values_that_no_option_takes(self):
+        for seed in ("-1", "99999999999999999999", "1.5"):
+            self.refused("--seed: expected an integer from 0 to 2^64 - 1", "eval", "--seed", seed)
+            self.refused("--seed: expected an integer", *self.SMALL, "--against", "reference", "--seed", seed)
+        for number in ("nan", "-1", "inf"):
+            self.refused("--tolerance: expected a number from 0", *self.SMALL, "--against", "reference", "--tolerance", number)
+        self.refused("--noise: expected a number from 0 to 1, got nan", "eval", "--noise", "nan")
+        self.refused("each length once, got 100,100", "eval", "--tokens", "100,100", "--samples", "1")
+        self.refused("at most 16777216", "eval", "--tokens", ",".join(map(str, range(100, 200))), "--samples", "1048576")
+        self.refused("--output: expected some text, got none", "prompts", "--task", "passkey", "--output", "")
+        self.refused("--out: expected some text, got none", "--trace", "passkey1k", "--out", "")
+
+    def test_names_too_long_for_a_file(self):
+        name = "a" * 300
+        self.refused("trace", "--trace", name)
+        self.refused("--vectors", "unit", "--vectors", name, "--against", "fixed")
+        self.refused("--preset", *self.SMALL, "--against", "fixed", "--preset", name)
+        self.refused("cannot make the folder: File name too long", "--trace", "passkey1k", "--out", "x/" + name)
+        self.refused("File name too long", *self.SMALL, "--result", f"y/{name}/r.safetensors")
+
+    def test_json_without_end(self):
+        (self.folder / "deep.json").write_text('{"schema":' + "[" * 200000 + "]" * 200000 + "}")
+        self.refused("deep.json: line 1, column 75: expected at most 64 levels of nesting, got more", "--trace", "deep.json")
+        (self.folder / "nul.json").write_text('{"schema": "lawcat-trace/1"}\0}}')
+        self.refused("nul.json: line 1, column 29: expected valid JSON, got a NUL byte", "--trace", "nul.json")
+
+    def test_a_file_is_kept_until_the_run_is_done(self):
+        (self.folder / "precious").write_text("precious")
+        self.refused("nosuch", *self.SMALL, "--save-vectors", "precious", "--preset", "nosuch", "--against", "reference")
+        self.assertEqual((self.folder / "precious").read_text(), "precious")
+
+    def shell(self, command):
+        """In bash, `program` being this one; its exit code and what stderr got."""
+        done = subprocess.run(["bash", "-c", f"program() {{ '{PROGRAM}' \"$@\"; }}; {command}"], cwd=self.folder, env=ENVIRONMENT,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        return done.returncode, done.stderr
+
+    def test_what_cannot_be_printed_is_no_success(self):
+        for command in ("list", "--help", f"gpu --show {SOURCE / 'traces/gpu/reference.json'}"):
+            for to in (">/dev/full", ">&-"):
+                code, error = self.shell(f"program {command} {to}")
+                self.assertEqual((code, error.count("\n")), (2, 1), error)
+                self.assertIn("lawcat-sim: standard output: cannot write: ", error)
+        # The sentence itself: lost, but the exit code is not.
+        self.assertEqual(self.shell("program --trace absent 2>/dev/full")[0], 2)
+        self.assertEqual(self.shell("program --trace absent 2>&-")[0], 2)
+
+    def test_a_closed_stream_is_not_the_next_files_number(self):
+        self.assertEqual(self.shell(f"program {' '.join(self.SMALL)} --result r.safetensors >&-")[0], 2)
+        header = (self.folder / "r.safetensors").read_bytes()
+        self.assertEqual(json.loads(header[8:8 + int.from_bytes(header[:8], "little")])["o"]["dtype"], "F32")
+
+    def test_a_limit_of_file_sizes(self):
+        code, error = self.shell("ulimit -f 1; program unit --random plain --tokens 1000 --shape 2,1,8,4 --result o/r.safetensors")
+        self.assertEqual(code, 2)
+        self.assertIn("cannot write: File too large", error)
+        self.assertEqual(self.files(), [])
+
     def test_names_that_do_not_exist(self):
         self.refused("absent", "--trace", "absent")
         self.refused("nosuch", "--trace", "passkey1k", "--preset", "nosuch")
@@ -429,6 +489,10 @@ class Interrupt(Program):
         self.assertEqual(err.count("\n"), 1)
         self.assertIn(f"interrupted by {number.name}", err)
         self.assertEqual(self.files(), before)
+
+    def test_waiting_for_a_pipe_ends(self):
+        os.mkfifo(self.folder / "pipe")
+        self.interrupted(signal.SIGTERM, "gpu", "--show", "pipe")
 
     def test_main_job_leaves_nothing(self):
         self.interrupted(signal.SIGINT, "--trace", "passkey22k")

@@ -88,6 +88,17 @@ TEST(AtomicFile, FollowsASymbolicLink) {
   EXPECT_EQ(read_file(file), "new");
 }
 
+TEST(AtomicFile, FollowsALinkToNothingYet) {
+  const TemporaryFolder folder;
+  fs::create_symlink("new", folder / "relative");
+  fs::create_symlink(folder / "relative", folder / "link");
+  AtomicFile out(folder / "link");
+  out.write("text");
+  out.commit();
+  EXPECT_TRUE(fs::is_symlink(folder / "link") && fs::is_symlink(folder / "relative"));
+  EXPECT_EQ(read_file(folder / "new"), "text");
+}
+
 TEST(AtomicFile, ReportsAFullDevice) {
   expect_input_error([] { AtomicFile("/dev/full").write("x"); }, "/dev/full", "No space left");
   EXPECT_TRUE(fs::is_character_file("/dev/full"));

@@ -30,6 +30,19 @@ TEST(ReadJson, RefusesDuplicateKeysAtTheirPlace) {
             3u);
 }
 
+TEST(ReadJson, RefusesWhatTheParserWouldNotSurviveOrNotSee) {
+  const auto nested = [](int levels) {
+    return std::string(static_cast<std::size_t>(levels), '[') +
+           std::string(static_cast<std::size_t>(levels), ']');
+  };
+  EXPECT_NO_THROW(parse_json(nested(60), "x"));
+  for (const int levels : {70, 1000000})
+    expect_input_error([&] { parse_json(nested(levels), "x"); }, "x: line 1, column",
+                       "at most 64 levels of nesting");
+  expect_input_error([] { parse_json(std::string_view("{}\0}", 4), "x"); },
+                     "x: line 1, column 3: expected valid JSON, got a NUL byte");
+}
+
 TEST(StrictObject, ReturnsWhatItIsAskedFor) {
   const auto json = parse_json(
       R"({"text": "a", "flag": true, "count": -3, "ratio": 0.5, "inner": {"x": 1},

@@ -197,6 +197,12 @@ TEST(GpuReference, TheFloorCountsEveryInputAndOutputOnce) {
             2 * (2.0 * (2 * 2048 + 3 * 512) + 8.0 * (32 * 64 * 65 + 3 * (2048 + 512))));
 }
 
+TEST(GpuReference, TheFloorOfTheLargestShapeIsNoOverflow) {
+  GpuReference::Measurement large = call("prefill", 1, 1);
+  large.shape = {65536, 65536, 65536, 32768};
+  EXPECT_EQ(large.floor_bytes(), 2.0 * 5 * 65536 * 65536);
+}
+
 TEST(GpuTable, ShowsTimesFloorsSharesAndPeers) {
   const std::string text = to_text(example());
   // 1024 x 11,264 bytes in 10 us are 1153 GB/s of 4000; 1 mJ in the 20 us of the metered run is 50 W.

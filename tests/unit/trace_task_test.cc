@@ -417,6 +417,10 @@ TEST(Task, BadInputIsRefusedInWords) {
   changed("\"noise\"", "\"noises\"", "niah.noise");
   changed("\"schema\"", "\"extra\": 1, \"schema\"", "extra: expected one of the keys");
   changed("\"Daniel\": \"hallway\"", "\"Daniel\": \"moon\"", "babi.people.Daniel: expected one of bathroom");
+  changed("\\n{context}\\nWhat", "What", "niah.prompt: expected a text with {context}");
+  changed("is: {value}.", "is.", "niah.needle: expected a text with {value}");
+  changed("Question: {question}", "Question?", "babi.qa2.prompt: expected a text with {question}");
+  changed("{verb} to the {place}.", "{verb} away.", "babi.move.sentence: expected a text with {place}");
   changed("\"able\"", "7", "niah.adjectives[0]: expected a string, got 7");
 
   for (const std::string& name : haystack_tasks()) {

@@ -67,6 +67,13 @@ TEST(Bfloat16, RoundsToNearestTiesToEven) {
   EXPECT_EQ(vectors.q, (std::vector<float>{1.0f, 1.0f, 1.015625f, 1.0078125f, -3.140625f}));
 }
 
+TEST(Bfloat16, RefusesWhatItCannotHold) {
+  UnitVectors vectors;
+  vectors.v = {1, -3.4028234e38f};
+  test::expect_input_error([&] { vectors.round_to_bf16(); },
+                           "unit vectors v[1]: expected a number that bfloat16");
+}
+
 class Captures : public testing::Test {
  protected:
   Captures() {
