@@ -93,14 +93,31 @@ class Study(unittest.TestCase):
                 ("--program", "--program", "/nowhere/lawcat-sim"),
                 ("--samples", "--samples", "0,1"),
                 ("--tokens", "--tokens", "10"),
-                ("lawcat-sim: --preset", "--preset", "nosuch")):
+                ("--noise: expected a number, got nan", "--noise", "nan"),
+                ("lawcat-sim: --preset", "--preset", "nosuch"),
+                ("expected lawcat-sim, got a program that ends with 1", "--program", "/bin/false"),
+                ("expected lawcat-sim, got a program that ends with 0", "--program", "/bin/true"),
+                ("--into /proc/x: expected a place that can be written", "--into", "/proc/x"),
+                ("--into /dev/null: expected a place that can be written", "--into", "/dev/null"),
+                ("--cache /proc/x/y: expected a place that can be written", "--cache", "/proc/x/y")):
             with self.subTest(arguments=arguments):
-                self.assertIn(sentence, self.study(*arguments, code=2).stderr)
+                done = self.study(*arguments, code=2)
+                self.assertIn(sentence, done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
                 self.assertEqual(list(self.folder.iterdir()), [])
         cache = self.folder / "cache.json"
-        cache.write_text("[]")
-        self.assertIn("expected a cache of this script", self.study(code=2).stderr)
-        self.assertEqual(cache.read_text(), "[]")
+        for text in ("[]", '{"a": 3}', '{"a": {"sqnr_db": "b"}}', '{"a'):
+            cache.write_text(text)
+            self.assertIn("expected a cache of this script", self.study(code=2).stderr)
+            self.assertEqual(cache.read_text(), text)
+        cache.unlink()
+        for name in ("README.md", "formats.svg", "formats.md"):
+            (self.folder / name).mkdir()
+            self.assertIn(f"expected {name} in it to be a file", self.study(code=2).stderr)
+            (self.folder / name).rmdir()
+        (self.folder / "program").write_text("text\n")
+        (self.folder / "program").chmod(0o755)
+        self.assertIn("expected lawcat-sim, got: Exec format error", self.study("--program", self.folder / "program", code=2).stderr)
 
 
 if __name__ == "__main__":
