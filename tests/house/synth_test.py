@@ -30,7 +30,7 @@ class Synth(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def synth(self, *arguments, code=0, path=None):
-        done = subprocess.run([sys.executable, "-B", SOURCE / "scripts/synth", *map(str, arguments), "--out", self.folder / "out"],
+        done = subprocess.run([sys.executable, "-B", SOURCE / "scripts/synth", "--out", self.folder / "out", *map(str, arguments)],
                               env={**os.environ, "PATH": path or os.environ["PATH"]}, text=True, check=False, timeout=120,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(done.returncode, code, f"{arguments}\n{done.stdout}\n{done.stderr}")
@@ -86,6 +86,26 @@ class Synth(unittest.TestCase):
         self.assertIn("no preset large", self.synth(LIBRARY, "--preset", "large", code=2))
         self.assertIn("no macro", self.synth(LIBRARY, "--module", "lawcat_fifo", "--sram", self.write("sram.csv", "a,b\n"), code=2))
         self.assertIn("need --beats", self.synth(LIBRARY, "--energy", code=2))
+        for row in ("22,itrs-lstp,1R1W,1,64,1,1,1", "22,itrs-lstp,1R1W,0,128,1,1,1", "22,itrs-lstp,1R1W,x,128,1,1,1", "22"):
+            table = self.write("sram.csv", f"node_nm,device,ports,size_KiB,word_bits,read_pJ,write_pJ,area_mm2\n{row}\n")
+            self.assertIn(f"{table}: no", self.synth(LIBRARY, "--module", "lawcat_fifo", "--sram", table, code=2))
+
+    @unittest.skipUnless(TOOLS and LIBRARY.exists(), "needs yosys, opensta and qflow-tech-osu018")
+    def test_wrong_arguments_are_refused_before_the_work(self):
+        file = self.write("file", "x\n")
+        for sentence, *arguments in (
+                ("--sram-node: expected node and device, such as 22,itrs-lstp, got x", "--sram-node", "x"),
+                ("--shape: expected two numbers", "--shape", "4"), ("--clock-ps is above 0", "--clock-ps", "nan"),
+                ("--paths and --map-ps are above 0", "--map-ps", "-1"),
+                (f"--work {file}: expected a folder that can be written", "--work", file),
+                (f"--out {file}/x: expected a folder that can be written", "--out", file / "x"),
+                ("--out /proc/x/y: expected a folder that can be written", "--out", "/proc/x/y"),
+                (f"{file} is there and holds no results", "--out", file)):
+            with self.subTest(arguments=arguments):
+                self.assertIn(sentence, self.synth(LIBRARY, "--module", "lawcat_fifo", *arguments, code=2))
+        none = self.folder / "none"
+        self.assertIn(f"{none}: No such file", self.synth(LIBRARY, "--beats", none, "--expected", file, code=2))
+        self.assertIn(f"{file}:1: a line is", self.synth(LIBRARY, "--beats", file, "--expected", file, code=2))
 
     @unittest.skipUnless(TOOLS and LIBRARY.exists(), "needs yosys, opensta and qflow-tech-osu018")
     def test_only_results_are_written_over(self):
