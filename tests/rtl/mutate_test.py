@@ -18,7 +18,7 @@ class Mutants(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         for part in ("rtl/cells", "rtl/core"):
             shutil.copytree(SOURCE / part, self.folder / part)
-        for file in ("scripts/mutate", "tests/rtl/mutants.toml"):
+        for file in ("scripts/mutate", "scripts/folders.py", "tests/rtl/mutants.toml"):
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / file, self.folder / file)
 
@@ -48,6 +48,12 @@ class Mutants(unittest.TestCase):
     def test_a_changed_source_and_an_unknown_fault_are_noticed(self):
         self.refused("there is no fault no_such", "--only", "align.sign,no_such")
         self.assertEqual(self.mutate("--preset", "huge")[0], 2)
+        file = self.folder / "file"
+        file.write_text("kept")
+        self.refused(f"--out {file}: expected a folder that can be written", "--out", str(file))
+        self.refused("--out /proc/x: expected a folder that can be written", "--out", "/proc/x")
+        (self.folder / "out/mutate.json").mkdir(parents=True)
+        self.refused("the file mutate.json in it, got a folder", "--out", str(self.folder / "out"))
         faults = self.folder / "tests/rtl/mutants.toml"
         known = faults.read_text()
         faults.write_text(known + '\n[[mutant]]\nname = "x"\npreset = "huge"\n')
