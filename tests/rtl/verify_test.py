@@ -124,13 +124,27 @@ class Verify(unittest.TestCase):
                                     ("--head-tokens 0", "from 1 on, got 0"), ("--batch 0", "from 1 on, got 0"),
                                     ("--seed -1", "--seed"), ("--presets nano,pico", "or their files, got pico"),
                                     ("--presets tests/pico.json", "or their files, got tests/pico.json"),
-                                    ("--coverage --presets nano,nano", "--coverage: expected one preset, got 2")):
+                                    ("--coverage --presets nano,nano", "--coverage: expected one preset, got 2"),
+                                    ("--report-only", "--report-only: expected --coverage beside it"),
+                                    ("--coverage --least nan", "--least: expected 0 to 100 per cent, got nan"),
+                                    ("--coverage --report-only", "coverage.dat: expected what --coverage recorded")):
             with self.subTest(arguments=arguments):
                 self.assertIn(sentence, self.verify(*arguments.split(), code=2))
         self.progress.write_text('{"cut')
         self.assertIn("expected a record of earlier runs", self.run_nano(20, code=2))
         self.assertEqual(self.asked(), [])
         self.run_nano(20, "--restart")
+        self.progress.unlink()
+        self.progress.mkdir()
+        self.assertIn("expected a record of earlier runs", self.run_nano(20, code=2))
+
+    def test_a_coverage_file_of_other_sources_is_said(self):
+        data = self.folder / "build/verify_coverage/coverage.dat"
+        data.parent.mkdir(parents=True)
+        for fields in ("\1page\2v_line/a\1l\0021", f"\1page\2v_line/a\1f\2{self.folder}/rtl/core/gone.sv\1l\0021"):
+            data.write_text(f"C '{fields}' 1\n")
+            self.assertIn("coverage.dat: expected what --coverage recorded of these sources",
+                          self.verify("--coverage", "--report-only", code=2))
 
     def test_what_does_not_build_or_does_not_answer_is_said(self):
         self.program("build/verify/tests/rtl/rtl_random", "#!/bin/bash\nexit 9\n")
