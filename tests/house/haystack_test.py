@@ -89,6 +89,9 @@ class Haystack(Scripts):
             self.assertIn(f"{self.novels}: expected {sentence}", said)
         self.novels.write_bytes(r_file(NOVEL))
         self.assertIn("No such file", self.run_script("haystack", self.folder / "none", self.novels, self.out, code=2))
+        self.assertIn("expected a folder for the files", self.run_script("haystack", self.opticks, self.novels, self.opticks, code=2))
+        self.opticks.write_bytes(b"\xff")
+        self.assertIn(f"{self.opticks}: expected a text in UTF-8", self.run_script("haystack", self.opticks, self.novels, self.out, code=2))
         self.assertEqual(self.names(self.out), [])
 
 
@@ -106,6 +109,18 @@ class Tokenizer(Scripts):
         kept.write_text("old")
         self.assertIn("a vocabulary of 10 pieces", self.run_script("recall_tokenizer", "--vocab", 10, kept, code=2))
         self.assertEqual((kept.read_text(), self.names(self.folder)), ("old", [kept.name]))
+
+    @unittest.skipUnless(shutil.which("spm_train"), "needs sentencepiece")
+    def test_words_and_places_that_cannot_be_used_are_said(self):
+        words, made = self.folder / "words.json", self.folder / "tokenizer.model"
+        for text in ("{}", "[]", "3", '{"niah": {"adjectives": []}, "babi": {}}', '{"a'):
+            words.write_text(text)
+            said = self.run_script("recall_tokenizer", "--words", words, made, code=2)
+            self.assertIn(f"--words {words}: expected the words of the tasks", said)
+        for place in (self.folder, words / "x", "/proc/x/y"):
+            said = self.run_script("recall_tokenizer", place, code=2)
+            self.assertIn(f"{place}: expected a file that can be written", said)
+        self.assertEqual(self.names(self.folder), [words.name])
 
     def test_a_missing_tool_is_named(self):
         self.assertIn("spm_train is not installed", self.run_script("recall_tokenizer", self.folder / "model", code=2,
