@@ -34,23 +34,39 @@ def shape_of(name):
     raise Refusal(f"--shape {name}: expected a name in models/ or models/shapes/, got none of them")
 
 
+ROWS = {"timings": ("peer", "shape", "operation", "tokens", "batch"), "accuracy": ("peer", "gates", "shape", "tokens"), "missing": ("peer",)}
+
+
+def read_reference(file, gates):
+    try:
+        reference = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refusal(f"{file}: expected a file that lawcat-sim gpu wrote, got: {error}") from error
+    schema = reference.get("schema") if isinstance(reference, dict) else None
+    if schema != "lawcat-gpu/1":
+        raise Refusal(f"{file}: schema: expected lawcat-gpu/1, got {schema}")
+    if reference.get("gates") != gates:
+        raise Refusal(f"{file}: gates: expected {gates}, with which is measured, got {reference.get('gates')}")
+    peers = reference.setdefault("peers", {"software": {}, "timings": [], "accuracy": [], "missing": []})
+    if not isinstance(peers, dict) or "software" not in peers or any(
+            not isinstance(peers.get(part), list) or any(not isinstance(row, dict) or not set(keys) <= set(row) for row in peers[part])
+            for part, keys in ROWS.items()):
+        raise Refusal(f"{file}: peers: expected software and rows of timings, accuracy and missing, got others")
+    return reference
+
+
 def merge(file, found):
     """Puts the rows of `found` in place of the same ones of the file's `peers`, the others behind them. Whole or not at all."""
-    reference = json.loads(file.read_text(encoding="utf-8"))
-    if reference.get("schema") != "lawcat-gpu/1":
-        raise Refusal(f"{file}: schema: expected lawcat-gpu/1, got {reference.get('schema')}")
+    reference = read_reference(file, found["gates"])
     if reference.get("device") != found["device"]:
         raise Refusal(f"{file}: device: expected {found['device']}, which was measured, got {reference.get('device')}")
-    if reference.get("gates") != found["gates"]:
-        raise Refusal(f"{file}: gates: expected {found['gates']}, with which was measured, got {reference.get('gates')}")
-    peers = reference.setdefault("peers", {"software": {}, "timings": [], "accuracy": [], "missing": []})
+    peers = reference["peers"]
     if peers["software"] not in ({}, found["software"]):
         raise Refusal(f"{file}: peers.software: expected {found['software']}, got {peers['software']}")
     peers["software"] = found["software"]
     measured = {row["peer"] for row in found["timings"]}
     peers["missing"] = [row for row in peers["missing"] if row["peer"] not in measured]
-    for part, keys in (("timings", ("peer", "shape", "operation", "tokens", "batch")),
-                       ("accuracy", ("peer", "gates", "shape", "tokens")), ("missing", ("peer",))):
+    for part, keys in ROWS.items():
         def key(row, keys=keys):
             return json.dumps([row[name] for name in keys], sort_keys=True)
         new = {key(row): row for row in found[part]}
@@ -295,6 +311,8 @@ def measure(options):
     shapes = [shape_of(name) for name in options.shape.split(",")]
     if options.into and not options.into.is_file():
         raise Refusal(f"--into {options.into}: expected a file that lawcat-sim gpu wrote, got none")
+    if options.into:
+        read_reference(options.into, options.gates)
     try:
         import torch
     except ImportError as error:

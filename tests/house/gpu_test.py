@@ -63,7 +63,8 @@ class Peers(unittest.TestCase):
 
     def test_another_device_or_version_is_refused_and_the_file_left_alone(self):
         for change in ({"device": "another"}, {"gates": "spiky"}, {"schema": "lawcat-gpu/2"},
-                       {"peers": {"software": {"torch": "1"}, "timings": [], "accuracy": [], "missing": []}}):
+                       {"peers": {"software": {"torch": "1"}, "timings": [], "accuracy": [], "missing": []}},
+                       {"peers": []}, {"peers": {"software": {}, "timings": [1], "accuracy": [], "missing": []}}):
             with self.subTest(change=change):
                 text = json.dumps({**self.reference, **change})
                 self.file.write_text(text)
@@ -77,6 +78,10 @@ class Peers(unittest.TestCase):
     def test_bad_usage_and_a_missing_pytorch_are_one_sentence(self):
         cases = [("--shape nosuch", "nosuch"), ("--shape llama3.2-1b --tokens x", "--tokens"),
                  ("--shape passkey-tiny-teacher", "LAWCAT"), (f"--shape llama3.2-1b --into {self.file}.not", "--into")]
+        for name, text in (("list", "[]"), ("cut", '{"a')):  # before anything is measured
+            file = self.file.with_name(name)
+            file.write_text(text)
+            cases.append((f"--shape llama3.2-1b --into {file}", str(file)))
         if importlib.util.find_spec("torch") is None:
             cases.append(("--shape llama3.2-1b", "PyTorch is not installed"))
         for arguments, sentence in cases:
@@ -113,6 +118,7 @@ class Capture(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             program = pathlib.Path(folder) / "program"
             program.write_text("""#!/bin/bash
+[[ $1 != list ]] || printf 'backends\n  cuda  available\n'
 for word in "$@"; do
   [[ $word == *-128.gpu.safetensors ]] && exit 1
   [[ $word == *.safetensors ]] && echo new > "${word#*=}"
@@ -130,7 +136,18 @@ exit 0
     def test_bad_usage_is_one_sentence(self):
         self.assertIn("usage:", self.run_script("--nosuch", code=2).stderr)
         self.assertIn("lacks its value", self.run_script("--backend", code=2).stderr)
-        self.assertIn("is not there", self.run_script("--program", "/nowhere/lawcat-sim", code=2).stderr)
+        for program in ("/nowhere/lawcat-sim", "/tmp"):
+            self.assertIn("is not there", self.run_script("--program", program, code=2).stderr)
+        for program in ("/bin/false", "/bin/true"):
+            self.assertIn("expected lawcat-sim with the backend cuda", self.run_script("--program", program, code=2).stderr)
+        self.assertIn("expected one FOLDER", self.run_script("--program", "/bin/true", "a", "b", code=2).stderr)
+
+    @unittest.skipUnless(PROGRAM, "needs lawcat-sim")
+    def test_a_place_that_cannot_be_written_is_one_sentence(self):
+        for place in ("/dev/null", "/dev/null/x", "/proc/x", ""):
+            said = self.run_script("--program", PROGRAM, place, code=2).stderr
+            self.assertEqual(said, f"scripts/capture_gpu: expected a FOLDER that can be written, got '{place}'\n")
+        self.assertIn("the backend nosuch", self.run_script("--program", PROGRAM, "--backend", "nosuch", code=2).stderr)
 
 
 if __name__ == "__main__":
