@@ -98,12 +98,12 @@ def wrong(root, path, line):
 def problems(root):
     for file in sorted(root.rglob("*")):
         path = file.relative_to(root)
-        if file.suffix not in SUFFIXES or NOT_SOURCE & set(path.parts[:-1]):
+        if file.suffix not in SUFFIXES or NOT_SOURCE & set(path.parts[:-1]) or not file.is_file():
             continue
         if room_of(str(path)) is None:
             yield f"{path}:1: its folder is no room of the table in scripts/check_includes.py"
             continue
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             text = wrong(root, str(path), line)
             if text:
                 yield f"{path}:{number}: {text}"
@@ -114,6 +114,9 @@ def main(arguments):
         print("usage: check_includes.py [ROOT]", file=sys.stderr)
         return 2
     root = pathlib.Path(arguments[0] if arguments else pathlib.Path(__file__).parents[1]).resolve()
+    if not (root / "hostlib").is_dir():
+        print(f"check_includes.py: {root}: expected the sources' root, with hostlib/ in it, got none", file=sys.stderr)
+        return 2
     found = list(problems(root))
     for problem in found:
         print(problem)

@@ -59,6 +59,14 @@ class Includes(Folder):
     def test_the_sources_keep_to_the_table(self):
         self.assertEqual(self.check(SOURCE, 0), [])
 
+    def test_a_folder_without_sources_is_refused_and_a_strange_file_is_none(self):
+        for root in (self.folder / "none", self.folder):
+            done = self.run_script(sys.executable, "-B", SOURCE / "scripts/check_includes.py", root, code=2)
+            self.assertEqual(done.stderr, f"check_includes.py: {root}: expected the sources' root, with hostlib/ in it, got none\n")
+        (self.folder / "hostlib/io/folder.h").mkdir(parents=True)
+        self.write("hostlib/io/file.h", "").write_bytes(b"// \xff\n")
+        self.assertEqual(self.check(self.folder, 0), [])
+
     def test_each_forbidden_include_is_found_at_its_line(self):
         self.copy_sources()
         self.write("nowhere/attention.h", "// a room without a line in the table\n")
@@ -168,7 +176,8 @@ class Setup(Folder):
         self.assertEqual(self.asked(), [])
 
     def test_an_unknown_argument_is_refused(self):
-        self.assertIn("usage:", self.run_script("/bin/bash", SOURCE / "scripts/setup", "--test", code=2).stderr)
+        for arguments in (("--test",), ("--tests", "x"), ("", "x")):
+            self.assertIn("usage:", self.run_script("/bin/bash", SOURCE / "scripts/setup", *arguments, code=2).stderr)
 
 
 class Run(Folder):
@@ -262,7 +271,8 @@ class Check(Folder):
                     changed = []
 
     def test_an_unknown_argument_is_refused(self):
-        self.assertIn("usage:", self.run_script(SOURCE / "scripts/check", "--fast", code=2).stderr)
+        for arguments in (("--fast",), ("--quick", "x")):
+            self.assertIn("usage:", self.run_script(SOURCE / "scripts/check", *arguments, code=2).stderr)
 
 
 class Tracked(unittest.TestCase):
