@@ -64,10 +64,25 @@ class Distill(unittest.TestCase):
             self.assertIn("expected emulation 1", self.refused("--recipe", "recall-small", "--set", "finetune.leak=1", "--out", folder))
             self.assertIn("task: expected one of passkey, recall, got chess", self.refused("--set", "task='chess'", "--out", folder))
             self.assertIn("expected the file teacher.pt", self.refused("--teacher", f"{folder}/no", "--out", folder))
+            for change, sentence in (("finetune.steps={1,2}", "expected a whole number"), ("model={1:2,'a':3}", "expected the keys heads"),
+                                     ("finetune.steps={[]:1}", "expected a number or a list"), ("finetune.rate=1e999", "got inf"),
+                                     ("data.lengths=[1]", "expected pairs of a length and a number, got 1"),
+                                     ("data.lengths=[]", "data.lengths with a share above 0"), ("model.heads=0", "model sizes from 1 on"),
+                                     ("model.heads=3", "a multiple of model.kv_heads"), ("tokenizer='x'", "tokenizer: expected a file")):
+                self.assertIn(sentence, self.refused("--set", change, "--out", folder))
+            self.assertIn("--lengths: expected whole numbers", self.refused("--lengths", "x", "--out", folder))
             recipe = pathlib.Path(folder) / "recipe.json"
             recipe.write_text('{"model": 3}')
             self.assertIn("expected the keys data, finetune", self.refused("--recipe", str(recipe), "--out", folder))
-            recipe.unlink()
+            self.assertIn(f"--out {recipe}: expected a folder, got a file", self.refused("--out", str(recipe)))
+            recipe.write_text("[]")
+            teacher, results = pathlib.Path(folder) / "teacher.pt", pathlib.Path(folder) / "results.json"
+            teacher.touch()
+            self.assertIn("expected a run with the model sizes", self.refused("--teacher", folder, "--out", folder))
+            results.write_text("[1]")
+            self.assertIn("expected the results of an earlier run", self.refused("--out", folder))
+            for file in (recipe, teacher, results):
+                file.unlink()
             self.assertEqual(list(pathlib.Path(folder).iterdir()), [])
 
     def test_without_pytorch_it_says_so(self):
