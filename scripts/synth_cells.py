@@ -156,6 +156,12 @@ class Library:
         self.leakage_watts = float(unit[1]) * SCALE[unit[2]]
         self.templates = {group.name: group for group in self.group.groups if group.kind.endswith("_template")}
         self.energies = {}
+        if not min(self.picoseconds, self.femtofarads, self.volts) > 0:
+            raise Refusal("its units and voltage are not above 0")
+        for cell in self.cells.values():  # a figure that is none is found here and not in the middle of the work
+            self.leakage(cell)
+            for pin in cell.inputs:
+                cell.capacitance(pin)
 
         def smallest(kind):
             return sorted((cell for cell in self.cells.values() if kind(cell)), key=lambda cell: (cell.area, cell.name))

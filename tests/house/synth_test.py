@@ -80,6 +80,13 @@ class Synth(unittest.TestCase):
         self.assertIn("not an xz file", self.synth(self.write("plain.lib.xz", "library (x) {}"), *module, code=2))
         self.assertIn("flip-flop", self.synth(self.write("empty.lib", "library (x) { time_unit : \"1ns\"; }"), *module, code=2))
 
+    @unittest.skipUnless(TOOLS, "needs yosys and opensta")
+    def test_figures_of_a_library_that_are_none_are_found_before_the_work(self):
+        for text, other in (("capacitance : 0.001", "capacitance : x"), ("1ns", "0ns"), ("nom_voltage : 1", "nom_voltage : -1"),
+                            ("cell (BUF) {", "cell (BUF) { cell_leakage_power : x;")):
+            library = self.write("figures.lib", CELLS.replace(text, other, 1))
+            self.assertRegex(self.synth(library, "--module", "lawcat_fifo", code=2), f"{library}: (not a cell library|its units)")
+
     @unittest.skipUnless(TOOLS and LIBRARY.exists(), "needs yosys, opensta and qflow-tech-osu018")
     def test_wrong_names_and_tables_are_refused(self):
         self.assertIn("no module lawcat_flfo", self.synth(LIBRARY, "--module", "lawcat_flfo", code=2))
