@@ -12,7 +12,6 @@ cells/lawcat_round.sv
 cells/lawcat_saturate.sv
 cells/lawcat_adder_tree.sv
 cells/lawcat_multiplier.sv
-cells/lawcat_multiply_accumulate.sv
 cells/lawcat_mix.sv
 cells/lawcat_table.sv
 cells/lawcat_unsigned_float.sv

@@ -42,7 +42,6 @@ module lawcat_convolution #(
   input  logic [BEAT_INDEX_WIDTH-1:0]    k_addr_i,
   input  logic [BEAT_WIDTH-1:0]          k_data_i,
   input  logic                           k_commit_i,
-  input  logic                           k_side_i,
   // tails and taps from and to outside
   input  logic                           tails_port_we_i,
   input  logic                           tails_port_re_i,
@@ -120,7 +119,7 @@ module lawcat_convolution #(
   end
 
   // Input buffers and control
-  logic                      q_valid, k_valid, unused_k_side, start, active, last;
+  logic                      q_valid, k_valid, unused_side, start, active, last;
   logic [SIDE_WIDTH-1:0]     side;
   logic [BEAT_WIDTH-1:0]     q_beat, k_beat;
   logic [INTERVAL_WIDTH-1:0] unused_index;
@@ -169,9 +168,9 @@ module lawcat_convolution #(
     .waddr_i(k_addr_i),
     .wdata_i(k_data_i),
     .commit_i(k_commit_i),
-    .side_i(k_side_i),
+    .side_i(1'b0),
     .valid_o(k_valid),
-    .side_o(unused_k_side),
+    .side_o(unused_side),
     .re_i(step & second_q),
     .raddr_i(BEAT_INDEX_WIDTH'(word_q >> PART_BITS)),
     .rdata_o(k_beat),

@@ -221,7 +221,7 @@ module lawcat_engine #(
     .clk_i, .rst_ni, .head_dim_i, .q_room_o(q_room), .q_reserve_i(q_reserve), .q_we_i(q_we),
     .q_addr_i(q_addr), .q_data_i(q_data), .q_commit_i(q_commit), .q_side_i(q_side), .k_room_o(k_room),
     .k_reserve_i(k_reserve), .k_we_i(k_we), .k_addr_i(k_addr), .k_data_i(k_data), .k_commit_i(k_commit),
-    .k_side_i(1'b0), .tails_port_we_i(port_we[3]), .tails_port_re_i(port_re[3]),
+    .tails_port_we_i(port_we[3]), .tails_port_re_i(port_re[3]),
     .tails_port_slot_i(port_slot), .tails_port_index_i(port_index),
     .tails_port_wdata_i(port_wdata[TAILS_WORD-1:0]), .tails_port_rdata_o(tails_rdata),
     .taps_port_we_i(port_we[5]), .taps_port_slot_i(port_slot), .taps_port_index_i(port_index),

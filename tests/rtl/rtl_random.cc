@@ -70,7 +70,7 @@ HeadState RandomNumbers::context(Regime regime) {
     if (!extreme) return -below(48);
     const int range = format.max_exponent() - format.min_exponent() + 1;
     return chance(50) ? format.min_exponent() + below(range)
-                      : (chance(50) ? format.max_exponent() : format.min_exponent()) + 0;
+                      : (chance(50) ? format.max_exponent() : format.min_exponent());
   };
   for (std::int32_t& e : state.exponents) e = exponent(formats.state);
   for (std::int64_t& w : state.words) w = number(formats.state);
