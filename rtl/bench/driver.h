@@ -60,7 +60,8 @@ class TileDriver {
   Packet receive();
   /// Steps until every queued beat is in.
   void flush();
-  /// Steps until STATUS is not busy.
+  /// Steps until STATUS is not busy; beats of answers may still be on their way out: receive() waits for
+  /// their TLAST.
   void wait_idle();
 
   /// Register access; the streams go on meanwhile. Throw std::runtime_error on SLVERR and when nothing

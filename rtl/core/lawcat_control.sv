@@ -36,7 +36,11 @@
 // 37 state, 38 output.
 //
 // A soft reset holds soft_reset_o for 16 cycles and leaves SHAPE, ERROR, INTERRUPT and the counters; the
-// engine counts as busy meanwhile, and its end sets `done`. Error codes 1-8 come from the stream.
+// Idle: no packet is begun and the last beat of every answer has gone to the output port, where up to three beats
+// wait while TREADY is low. SHAPE needs no more; an answer has ended with its TLAST only.
+//
+// engine counts as busy meanwhile, and its end sets `done`. Beats in the output port are lost: software that
+// wants an answer takes its TLAST first. Error codes 1-8 come from the stream.
 `include "lawcat_assert.svh"
 
 module lawcat_control #(
@@ -76,7 +80,7 @@ module lawcat_control #(
   output logic                           soft_reset_o,
   output logic [7:0]                     head_dim_o,
   output logic [6:0]                     feature_dim_o,
-  input  logic                           idle_i,             // nothing of any packet is inside
+  input  logic                           idle_i,             // nothing is inside but beats in the output port
   input  logic                           error_i,            // pulse
   input  logic [7:0]                     error_code_i,
   input  logic [31:0]                    error_tag_i,

@@ -33,8 +33,8 @@ module lawcat_engine #(
   input  logic                           m_axis_tready_i,
   output logic [STREAM_WIDTH-1:0]        m_axis_tdata_o,
   output logic                           m_axis_tlast_o,
-  output logic                           m_axis_tuser_o, // with TLAST: a STORE was malformed
-  output logic                           idle_o,
+  output logic                           m_axis_tuser_o, // with TLAST: the packet was malformed
+  output logic                           idle_o,         // nothing is inside but beats in the output port
   output logic                           error_o,        // pulse
   output logic [3:0]                     error_code_o,
   output logic [31:0]                    error_tag_o,

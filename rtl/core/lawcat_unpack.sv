@@ -85,7 +85,7 @@ module lawcat_unpack #(
   output logic                     error_o,
   output logic [3:0]               error_code_o,  // see BAD_KIND to LONG
   output logic [31:0]              error_tag_o,
-  output logic                     idle_o,        // no packet begun, no head-token in flight
+  output logic                     idle_o,        // no packet begun, no head-token on its way to pack's port
   output logic                     busy_o,        // exactly one of the three holds in every cycle
   output logic                     stall_o,
   output logic                     starve_o

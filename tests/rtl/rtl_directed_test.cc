@@ -172,6 +172,36 @@ TEST_F(RtlBare, AStageThatWaitsCountsForWhat) {
   driver_.wait_idle();
 }
 
+TEST_F(RtlBare, AnswersMayWaitInThePortOfAnIdleTile) {
+  const auto stored = format_.store(Region::count, 0);
+  const TokenInput input = numbers_.token(0, 0, 1, Regime::plain);
+  std::vector<Packet> expected;
+  for (const Packet& request : {packet(input), stored}) {
+    driver_.send(request);
+    expected.push_back(driver_.receive());
+  }
+  driver_.write(reg::kControl, reg::kEnable | reg::kClearAll);
+  const auto never = [](std::int64_t) { return true; };
+  // An answer of two beats waits in the port; another shape does not touch it.
+  driver_.stall_output(never);
+  driver_.send(stored);
+  driver_.wait_idle();
+  EXPECT_FALSE(driver_.take());
+  driver_.write(reg::kShape, 8U | 8U << 8);
+  driver_.write(reg::kShape, kHeadDim | kFeatureDim << 8);
+  driver_.stall_output({});
+  EXPECT_EQ(driver_.receive(), expected[1]);
+  // One of four does not fit.
+  ASSERT_EQ(expected[0].size() / driver_.beat_words(), 4U);
+  driver_.stall_output(never);
+  driver_.send(packet(input));
+  for (int i = 0; i < 5000; ++i) driver_.step();
+  EXPECT_NE(driver_.read(reg::kStatus) & reg::kBusy, 0U);
+  driver_.stall_output({});
+  EXPECT_EQ(driver_.receive(), expected[0]);
+  driver_.wait_idle();
+}
+
 TEST_F(RtlBare, APacketOfMoreHeadsThanAllBuffersHoldIsAnswered) {
   const int heads = std::min({format_.context_slots(), format_.weight_slots(), 255});
   ASSERT_GT(heads, 7 * preset_.engine.stage_fifo_tokens);
