@@ -20,6 +20,8 @@ int power_below(double x) {
 }
 
 constexpr int kLargestHeadDim = 128, kLargestFeatureDim = 64, kMostSlots = 256;
+/// Head-tokens in all buffers are counted in 10 bits; a register has 8 for the room of one.
+constexpr int kMostFifoTokens = 128;
 
 }  // namespace
 
@@ -39,6 +41,8 @@ RtlParameters::RtlParameters(const Preset& preset) : TileLayout(preset) {
           fmt::format("at most {}", kLargestHeadDim), number(e.max_head_dim));
   require(e.max_feature_dim <= kLargestFeatureDim, "engine.max_feature_dim",
           fmt::format("at most {}", kLargestFeatureDim), number(e.max_feature_dim));
+  require(e.stage_fifo_tokens <= kMostFifoTokens, "engine.stage_fifo_tokens",
+          fmt::format("at most {}", kMostFifoTokens), number(e.stage_fifo_tokens));
   require(std::int64_t{stream_width} * engines == std::int64_t{8} * preset.memory.bus_bytes_per_cycle,
           "memory.bus_bytes_per_cycle",
           fmt::format("{} engines times a power of two of at least 16 bytes", engines),
@@ -64,9 +68,12 @@ RtlParameters::RtlParameters(const Preset& preset) : TileLayout(preset) {
   weight_slots =
       power_below(weight_bits / (64 * 32 * d.feature_weight.width + 2 * 64 * 4 * d.conv_weight.width));
   state_depth = power_below(state_bits / (lanes * d.state.width));
+  // D above 64 halves the slots, F above 32 again: the largest head has one, too.
+  const int least = (max_head_dim > 64 ? 2 : 1) * (max_feature_dim > 32 ? 2 : 1);
   const auto require_slots = [&](int slots, const char* key, double kib) {
-    require(slots >= 1 && slots <= kMostSlots, key,
-            fmt::format("room for 1 to {} heads of D = 64, F = 32", kMostSlots), fmt::format("{} KiB", kib));
+    require(slots >= least && slots <= kMostSlots, key,
+            fmt::format("room for {} to {} heads of D = 64, F = 32", least, kMostSlots),
+            fmt::format("{} KiB", kib));
   };
   require_slots(context_slots, "buffers.state_kib", preset.buffers.state_kib);
   require_slots(weight_slots, "buffers.weight_kib", preset.buffers.weight_kib);

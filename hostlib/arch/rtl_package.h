@@ -18,11 +18,11 @@ namespace lawcat {
 /// Names, in capitals with underscores, are the package's.
 struct RtlParameters : TileLayout {
   /// Throws InputError, in one sentence, when the RTL has no such unit: what TileLayout refuses, a state or
-  /// normaliser that is not block floating point, error feedback, heads too large, a stream that is not the
-  /// engine's share of the interconnect, buffers without a slot.
+  /// normaliser that is not block floating point, error feedback, heads too large, more than 128 tokens
+  /// between stages, a stream that is not the engine's share of the interconnect, buffers without a slot.
   explicit RtlParameters(const Preset& preset);
 
-  int context_slots, weight_slots;  ///< of heads of D = 64, F = 32
+  int context_slots, weight_slots;  ///< of heads up to D = 64, F = 32; of larger ones: bench/stream.h
   int state_depth;                  ///< words of one lane's state memory
   int qk_width, qk_fraction, value_width, value_fraction, logit_width, logit_fraction;
   int tap_width, tap_fraction, conv_width, conv_fraction;

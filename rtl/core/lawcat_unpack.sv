@@ -92,6 +92,8 @@ module lawcat_unpack #(
 );
   `LAWCAT_REQUIRE(STREAM_WIDTH >= 128, "lawcat_unpack: a header is one beat of at least 128 bits")
   `LAWCAT_REQUIRE((ELEMENTS & (ELEMENTS - 1)) == 0, "lawcat_unpack: elements per beat are a power of two")
+  // Six buffers of FIFO_TOKENS and one of 2 are on the path.
+  `LAWCAT_REQUIRE(6 * lawcat_arch_pkg::FIFO_TOKENS + 2 < 1024, "lawcat_unpack: FIFO_TOKENS is at most 170")
 
   localparam int CONTEXT_SLOTS =
       (lawcat_arch_pkg::CONTEXT_SLOTS > 256) ? 256 : lawcat_arch_pkg::CONTEXT_SLOTS;

@@ -81,9 +81,12 @@ TEST(RtlPackage, WhatTheRtlDoesNotDoIsRefusedInOneSentence) {
        "datapath.normaliser: expected at most 39 bits"},
       {{"datapath.value=s24.0", "datapath.state=bfp8e4"},
        "datapath.state: expected exponents that reach values"},
-      {{"buffers.state_kib=1"}, "buffers.state_kib: expected room for 1 to 256 heads"},
-      {{"buffers.weight_kib=4"}, "buffers.weight_kib: expected room for 1 to 256 heads"},
-      {{"buffers.weight_kib=4000"}, "buffers.weight_kib: expected room for 1 to 256 heads"},
+      {{"buffers.state_kib=30"}, "buffers.state_kib: expected room for 4 to 256 heads"},
+      {{"buffers.weight_kib=18"}, "buffers.weight_kib: expected room for 4 to 256 heads"},
+      {{"buffers.weight_kib=4000"}, "buffers.weight_kib: expected room for 4 to 256 heads"},
+      {{"buffers.state_kib=1", "engine.max_head_dim=64", "engine.max_feature_dim=32"},
+       "buffers.state_kib: expected room for 1 to 256 heads"},
+      {{"engine.stage_fifo_tokens=129"}, "engine.stage_fifo_tokens: expected at most 128, got 129"},
   };
   for (const auto& [overrides, words] : cases) {
     std::string sentence = "no error";
