@@ -12,11 +12,12 @@
 // | 0x004     | VERSION      | R      | [31:16] major, [15:0] minor of this register map                 |
 // | 0x008     | PRESET_HASH  | R      | first 32 bits of the preset's hash                               |
 // | 0x00C     | CAPABILITY_0 | R      | [15:0] LANES, [23:16] MAX_HEAD_DIM, [31:24] MAX_FEATURE_DIM      |
-// | 0x010     | CAPABILITY_1 | R      | [15:0] CONTEXT_SLOTS, [31:16] WEIGHT_SLOTS                       |
+// | 0x010     | CAPABILITY_1 | R      | [15:0] CONTEXT_SLOTS, [31:16] WEIGHT_SLOTS, of heads up to       |
+// |           |              |        | D = 64, F = 32; larger ones have fewer: rtl/README.md, "Stream"  |
 // | 0x014     | CAPABILITY_2 | R      | [15:0] STREAM_WIDTH, [23:16] ELEMENT_WIDTH, [31:24] FIFO_TOKENS  |
 // | 0x018     | CAPABILITY_3 | R      | STATE_DEPTH                                                      |
 // | 0x020     | CONTROL      | RW     | [0] enable; [1] clear all contexts, [2] clear context [23:16]    |
-// |           |              |        | (refused when there is no such slot), [3] soft reset, [4] clear  |
+// |           |              |        | (refused from CONTEXT_SLOTS on), [3] soft reset, [4] clear       |
 // |           |              |        | counters: these four act once and read 0; [8] interrupt when     |
 // |           |              |        | done, [9] interrupt on error                                     |
 // | 0x024     | STATUS       | R      | [0] busy, [1] idle, [2] error, [3] enable, [15:8] error code     |
@@ -35,10 +36,10 @@
 // 31 beats out; clipped values: 32 conv_query, 33 conv_key, 34 feature_query, 35 feature_key, 36 normaliser,
 // 37 state, 38 output.
 //
-// A soft reset holds soft_reset_o for 16 cycles and leaves SHAPE, ERROR, INTERRUPT and the counters; the
 // Idle: no packet is begun and the last beat of every answer has gone to the output port, where up to three beats
 // wait while TREADY is low. SHAPE needs no more; an answer has ended with its TLAST only.
 //
+// A soft reset holds soft_reset_o for 16 cycles and leaves SHAPE, ERROR, INTERRUPT and the counters; the
 // engine counts as busy meanwhile, and its end sets `done`. Beats in the output port are lost: software that
 // wants an answer takes its TLAST first. Error codes 1-8 come from the stream.
 `include "lawcat_assert.svh"

@@ -139,6 +139,7 @@ module lawcat_unpack #(
   end
 
   // ----------------------------------------------------------------------------------------------- header
+  // Slots are checked as those of heads up to D = 64, F = 32: larger ones have fewer, which is for software to keep.
   logic       is_token, is_load, is_store;
   logic [7:0] region, weight_first;
   logic [9:0] span, context_end, weight_end;

@@ -628,6 +628,36 @@ TEST(Edges, RtlSwapsTheContextsOfLayersAndSessionsAndCountsWhatIsClipped) {
 #endif
 }
 
+TEST(Edges, RtlKeepsMoreLargeHeadsThanAnEngineHasSlotsForApart) {
+#ifdef LAWCAT_WITH_RTL
+  // 16 slots of the 64 that smaller heads have.
+  const Preset preset = load_preset("edge");
+  const UnitVectors x = random_vectors({1, 1, 128, 64}, 2, GateRegime::spiky, 1);
+  if (const std::string why = why_no_rtl(preset, x.shape); !why.empty()) GTEST_SKIP() << why;
+  constexpr int kLayers = 18;
+  std::vector<UnitWeights> layers;
+  for (std::uint64_t seed = 1; seed <= kLayers; ++seed)
+    layers.push_back(random_vectors(x.shape, 1, GateRegime::plain, seed).weights);
+  const auto rtl = make_rtl_backend(preset)->open(x.shape, layers, kLayers);
+  const auto fixed = make_fixed_backend(preset)->open(x.shape, layers, kLayers);
+  std::vector<float> got(x.q.size()), expected(x.q.size());
+  for (int token = 0; token < x.tokens; ++token)
+    for (int layer = 0; layer < kLayers; ++layer) {
+      const auto put = [&](Session& session, std::vector<float>& o) {
+        Job job = x.job(token, 1, o);
+        job.layer = layer;
+        session.run(job);
+      };
+      put(*rtl, got);
+      put(*fixed, expected);
+      ASSERT_TRUE(same_bits(got, expected)) << "layer " << layer << ", token " << token;
+    }
+  for (int layer = 0; layer < kLayers; ++layer) EXPECT_TRUE(rtl->save(layer) == fixed->save(layer)) << layer;
+#else
+  GTEST_SKIP() << "backend rtl is not in this build";
+#endif
+}
+
 #ifdef LAWCAT_WITH_RTL
 /// Heads for several engines of edge.
 class RtlEngines : public testing::Test {

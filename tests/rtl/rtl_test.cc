@@ -68,7 +68,55 @@ TEST_P(RtlTraffic, RandomTrafficEqualsTheDefinitionBitForBit) {
   for (std::uint64_t seed = 1; seed <= (small ? 30 : 5); ++seed)
     run_scenario(*library, preset, seed, small ? 15000 : 8000, coverage);
 }
+
+TEST_P(RtlTraffic, EverySlotOfTheLargestShapeIsItsOwnAndTheNextOneIsTheFirst) {
+  const RtlLibrary* library = library_of(GetParam());
+  ASSERT_NE(library, nullptr);
+  const Preset preset = load_preset(GetParam());
+  const int d = preset.engine.max_head_dim, f = preset.engine.max_feature_dim;
+  RandomNumbers numbers(preset, d, f, 1);
+  Scoreboard board(*library, preset, d, f);
+  const StreamFormat& format = board.format();
+  const int slots = std::min(format.context_slots(), format.weight_slots());
+  for (int slot = 0; slot < slots; ++slot) {
+    board.load_weights(slot, numbers.weights(Regime::plain));
+    board.load_context(slot, numbers.context(Regime::plain));
+  }
+  for (int slot = 0; slot < slots; ++slot) board.token(numbers.token(slot, slot, 1, Regime::plain));
+  for (int slot = 0; slot < slots; ++slot) board.store_context(slot);
+  board.settle();
+  if (format.context_slots() == format.parameters().context_slots) return;
+  // A slot that only smaller shapes have is no error: its words are those of slot 0.
+  const auto words = [&](int slot) {
+    board.driver().send(format.store(Region::state, slot));
+    Packet answer = board.driver().receive();
+    answer.erase(answer.begin(), answer.begin() + static_cast<std::ptrdiff_t>(format.beat_words()));
+    return answer;
+  };
+  EXPECT_EQ(words(format.context_slots()), words(0));
+  EXPECT_NE(words(1), words(0));
+  EXPECT_EQ(board.driver().read(reg::kError), 0U);
+}
 INSTANTIATE_TEST_SUITE_P(Rtl, RtlTraffic, testing::ValuesIn(presets()), name_of);
+
+TEST(RtlSlots, AreAllForSmallHeadsAndAtLeastHalfForMoreColumnsAndHalfOfThatForMoreRows) {
+  for (const std::string& name : preset_names()) {
+    const Preset preset = load_preset(name);
+    for (int d = 1; d <= preset.engine.max_head_dim; ++d)
+      for (int f = 1; f <= preset.engine.max_feature_dim; ++f) {
+        const StreamFormat format(preset, d, f);
+        const int parts = (d > 64 ? 2 : 1) * (f > 32 ? 2 : 1);
+        ASSERT_GE(format.context_slots(), format.parameters().context_slots / parts)
+            << name << " " << d << " " << f;
+        ASSERT_GE(format.weight_slots(), format.parameters().weight_slots / parts)
+            << name << " " << d << " " << f;
+      }
+  }
+  const StreamFormat edge(load_preset("edge"), 128, 64);
+  EXPECT_EQ(edge.parameters().context_slots, 64);
+  EXPECT_EQ(edge.context_slots(), 16);
+  EXPECT_EQ(edge.weight_slots(), 16);
+}
 
 TEST_F(Rtl, SavedContextGoesOnWithTheSameBits) {
   tokens(7);
