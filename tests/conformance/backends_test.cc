@@ -152,7 +152,7 @@ Counters expect_one_function(const Preset& preset, const UnitVectors& x, int tok
   plain.run(x.job(0, tokens, expected), 0, tokens, 0, x.shape.heads);
   EXPECT_TRUE(same_bits(got, expected));
   EXPECT_TRUE(automatic.save(0) == plain.save(0));
-  const Counters counters = plain.counters();
+  Counters counters = plain.counters();
   expect_counters_of_fixed(automatic.counters(), counters);
   return counters;
 }
