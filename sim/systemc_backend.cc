@@ -232,16 +232,16 @@ Counters SystemcSession::counters() const {
   // A swapped context is state and tails in the proportion in which it consists of them.
   const auto state_bits =
       static_cast<double>(state_bits_per_head(formats, shape.head_dim, shape.feature_dim));
-  const auto one_tail = static_cast<double>(tail_bits(formats, shape.head_dim));
+  const auto tails = static_cast<double>(tail_bits(formats, shape.head_dim));
   const double all_state = shape.heads * state_bits;
-  const double all_tails = (shape.heads + plan_.kv_heads_on_engines) * one_tail;
+  const double all_tails = shape.heads * tails;
   const double swapped_in = 8.0 * static_cast<double>(counts_.context_read_bytes) / (all_state + all_tails);
   const double swapped_out = 8.0 * static_cast<double>(counts_.context_write_bytes) / (all_state + all_tails);
-  const double input = d * formats.query_key.width;
   add("state_buffer.read_bits", "bits", head_tokens * state_bits + swapped_out * all_state);
   add("state_buffer.write_bits", "bits", head_tokens * state_bits + swapped_in * all_state);
-  add("tail_buffer.read_bits", "bits", head_tokens * 2 * one_tail + swapped_out * all_tails);
-  add("tail_buffer.write_bits", "bits", (head_tokens + group_tokens) * input + swapped_in * all_tails);
+  // Tails are shifted: whole words are read and written back.
+  add("tail_buffer.read_bits", "bits", head_tokens * tails + swapped_out * all_tails);
+  add("tail_buffer.write_bits", "bits", head_tokens * tails + swapped_in * all_tails);
   // Packets are written and read once; k and v are read again by every head, from the stages' input buffers.
   std::int64_t packet_bytes = 0;
   for (const EngineShare& share : plan_.shares)

@@ -119,12 +119,11 @@ std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int fea
 }
 
 std::int64_t tail_bits(const Datapath& datapath, int head_dim) {
-  return std::int64_t{3} * head_dim * datapath.query_key.width;
+  return std::int64_t{2 * 3} * head_dim * datapath.query_key.width;
 }
 
-std::int64_t context_bits(const Datapath& datapath, const EngineShare& share, int head_dim, int feature_dim) {
-  return share.heads * state_bits_per_head(datapath, head_dim, feature_dim) +
-         (share.heads + share.kv_heads) * tail_bits(datapath, head_dim);
+std::int64_t context_bits(const Datapath& datapath, int heads, int head_dim, int feature_dim) {
+  return heads * (state_bits_per_head(datapath, head_dim, feature_dim) + tail_bits(datapath, head_dim));
 }
 
 std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_heads, int head_dim,
@@ -141,7 +140,7 @@ std::vector<EngineShare> place_layer(const Preset& preset, int heads, int kv_hea
   const TileLayout layout(preset);
   auto shares = distribute_heads(preset.engine.count, heads, kv_heads);
   for (const EngineShare& share : shares) {
-    const std::int64_t bits = context_bits(preset.datapath, share, head_dim, feature_dim);
+    const std::int64_t bits = context_bits(preset.datapath, share.heads, head_dim, feature_dim);
     if (kib(bits) > preset.buffers.state_kib)
       throw InputError(place + ", buffers.state_kib",
                        fmt::format("at least {:.2f} KiB for one layer's {} heads on each of {} engines",

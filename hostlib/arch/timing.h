@@ -113,10 +113,11 @@ std::vector<EngineShare> distribute_heads(int engines, int heads, int kv_heads);
 /// Bits that an engine keeps of one head's state, [K, D+1] with exponents and, under error feedback,
 /// residues.
 std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int feature_dim);
-/// Bits of three past inputs of one convolution; q has one per head, k one per key/value head of the engine.
+/// Bits of one head's tails: three past inputs of its convolution of q and three of that of k. The heads of a
+/// group have the same inputs of k; RTL keeps them with each head, whose context comes and goes on its own.
 std::int64_t tail_bits(const Datapath& datapath, int head_dim);
-/// State and tails of an engine's share of one layer.
-std::int64_t context_bits(const Datapath& datapath, const EngineShare& share, int head_dim, int feature_dim);
+/// State and tails of so many heads of one layer.
+std::int64_t context_bits(const Datapath& datapath, int heads, int head_dim, int feature_dim);
 
 /// Throws InputError when head_dim or feature_dim exceed what the engine is laid out for, when one layer's
 /// states and tails do not fit the engines' state buffers, or when the stream buffer cannot hold two tokens

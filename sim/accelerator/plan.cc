@@ -18,7 +18,7 @@ UnitPlan::UnitPlan(const Preset& preset, const UnitShape& unit_shape)
   for (std::size_t e = 0; e < shares.size(); ++e) {
     const EngineShare& share = shares[e];
     kv_heads_on_engines += share.kv_heads;
-    const std::int64_t bits = lawcat::context_bits(formats, share, d, f);
+    const std::int64_t bits = lawcat::context_bits(formats, share.heads, d, f);
     context_bits = std::max(context_bits, bits);
     context_bytes += (bits + 7) / 8;
     outputs.push_back({output_token_bytes(layout, share.heads, share.kv_heads, d, burst),

@@ -93,8 +93,8 @@ TEST(ContextBits, CountExponentsAndResidues) {
   datapath.state = parse_format("bfp16e8", "test");
   datapath.normaliser = parse_format("bfp24e8", "test");
   EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 16 + 8 + 24 + 8));
-  EXPECT_EQ(tail_bits(datapath, 64), 3 * 64 * 16);
-  EXPECT_EQ(context_bits(datapath, {0, 4, 0, 1, 0}, 64, 32), 4 * 64 * 1064 + 5 * 3072);
+  EXPECT_EQ(tail_bits(datapath, 64), 2 * 3 * 64 * 16);
+  EXPECT_EQ(context_bits(datapath, 4, 64, 32), 4 * (64 * 1064 + 6144));
   datapath.state_rounding = Rounding::error_feedback;
   datapath.guard_bits = 6;
   EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 22 + 8 + 30 + 8));
