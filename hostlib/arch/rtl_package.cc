@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 
+#include "hostlib/arch/timing.h"
 #include "hostlib/io/error.h"
 #include "hostlib/numerics/functions.h"
 
@@ -60,11 +61,9 @@ RtlParameters::RtlParameters(const Preset& preset) : TileLayout(preset) {
           "datapath.state", fmt::format("exponents that reach values of {}", to_string(d.value)),
           to_string(d.state));
 
-  // Slots are counted in heads of D = 64, F = 32: state, normalisers with 30 bits of scalars, tails; taps and
-  // map.
+  // Slots are counted in heads of D = 64, F = 32: state and tails; taps and map.
   const double state_bits = preset.buffers.state_kib * 8192, weight_bits = preset.buffers.weight_kib * 8192;
-  context_slots =
-      power_below(state_bits / (64 * 64 * d.state.width + 64 * (d.normaliser.width + 30) + 6 * 64 * 16));
+  context_slots = power_below(state_bits / static_cast<double>(context_bits(d, 1, 64, 32)));
   weight_slots =
       power_below(weight_bits / (64 * 32 * d.feature_weight.width + 2 * 64 * 4 * d.conv_weight.width));
   state_depth = power_below(state_bits / (lanes * d.state.width));

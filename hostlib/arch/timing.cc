@@ -26,6 +26,8 @@ std::int64_t whole_bursts(std::int64_t bytes, int burst_bytes) {
   return ceil_div(bytes, burst_bytes) * burst_bytes;
 }
 
+constexpr int kLeadBits = 6;  // of magnitudes of up to 63 bits
+
 double kib(std::int64_t bits) {
   return static_cast<double>(bits) / 8192.0;
 }
@@ -109,12 +111,13 @@ std::vector<EngineShare> distribute_heads(int engines, int heads, int kv_heads) 
 
 std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int feature_dim) {
   const int residue = datapath.state_rounding == Rounding::error_feedback ? datapath.guard_bits : 0;
-  const auto exponent = [](const Format& format) {
-    return format.kind == FormatKind::block ? format.exponent_bits : 0;
+  // Lead bits stand beside the exponent, so that the next one is known before the row is read.
+  const auto scalars = [](const Format& format) {
+    return format.kind == FormatKind::block ? format.exponent_bits + kLeadBits : 0;
   };
   const std::int64_t row = std::int64_t{head_dim} * (datapath.state.width + residue) +
-                           exponent(datapath.state) + datapath.normaliser.width + residue +
-                           exponent(datapath.normaliser);
+                           scalars(datapath.state) + datapath.normaliser.width + residue +
+                           scalars(datapath.normaliser);
   return std::int64_t{2} * feature_dim * row;
 }
 

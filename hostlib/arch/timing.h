@@ -110,8 +110,8 @@ struct EngineShare {
 /// be, which splits groups. Engines beyond the number of heads get nothing and are left out.
 std::vector<EngineShare> distribute_heads(int engines, int heads, int kv_heads);
 
-/// Bits that an engine keeps of one head's state, [K, D+1] with exponents and, under error feedback,
-/// residues.
+/// Bits that an engine keeps of one head's state, [K, D+1] with exponents and lead bits of block rows and,
+/// under error feedback, residues.
 std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int feature_dim);
 /// Bits of one head's tails: three past inputs of its convolution of q and three of that of k. The heads of a
 /// group have the same inputs of k; RTL keeps them with each head, whose context comes and goes on its own.

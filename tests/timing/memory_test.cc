@@ -67,8 +67,8 @@ TEST(Memory, EventsAndBitsFollowFromTheShape) {
   expect("state_update.adds", 0);
   expect("normalise.multiplies", 40 * 17);
   expect("normalise.lookups", 40);
-  expect("state_buffer.read_bits", 40 * 16 * (16 * 16 + 8 + 24 + 8));
-  expect("state_buffer.write_bits", 40 * 16 * (16 * 16 + 8 + 24 + 8));
+  expect("state_buffer.read_bits", 40 * 16 * (16 * 16 + 14 + 24 + 14));
+  expect("state_buffer.write_bits", 40 * 16 * (16 * 16 + 14 + 24 + 14));
   expect("tail_buffer.read_bits", 40 * 2 * 3 * 256);
   expect("tail_buffer.write_bits", 40 * 2 * 3 * 256);
   expect("stream_buffer.write_bits", 5 * 8 * (kTokenIn + kTokenOut));
@@ -178,9 +178,9 @@ TEST(Memory, BlocksOfTheSimulatorChangeNothing) {
   }
 }
 
-// One context on one engine: 8 heads, each of 16 rows of 16*16+8 + 24+8 bits and of two tails of 3*16*16
+// One context on one engine: 8 heads, each of 16 rows of 16*16+14 + 24+14 bits and of two tails of 3*16*16
 // bits, which no head of a group shares with another.
-constexpr double kContextBytes = 8 * (16 * (16 * 16 + 8 + 32) + 2 * 3 * 16 * 16) / 8.0;
+constexpr double kContextBytes = 8 * (16 * (16 * 16 + 14 + 24 + 14) + 2 * 3 * 16 * 16) / 8.0;
 
 Preset with_room_for(double contexts) {
   Preset preset = fast_machine();
@@ -214,7 +214,7 @@ TEST(Memory, OneLayerAgainAndAgainSwapsNothing) {
 }
 
 TEST(Memory, SwappingHidesBehindLongJobs) {
-  // 400 tokens of 8 heads at 16 cycles are 51200 cycles, a swap 2 * 6.1 KiB / 64 = 196.
+  // 400 tokens of 8 heads at 16 cycles are 51200 cycles, a swap 2 * 6.3 KiB / 64 = 202.
   const std::vector<int> jobs(12, 400);
   const double resident = run_jobs(with_room_for(4), kShape, jobs, 4).value("unit.cycles");
   const Counters swapped = run_jobs(with_room_for(2), kShape, jobs, 4);
@@ -256,7 +256,7 @@ TEST(Memory, WhatDoesNotFitIsRefusedInASentence) {
   const auto open = [&](const UnitShape& shape) { make_systemc_backend(preset)->open(shape, {}, 1); };
   preset.buffers.state_kib = 2;
   EXPECT_EQ(error_of([&] { open(kShape); }),
-            "preset fast-machine, buffers.state_kib: expected at least 6.12 KiB for one layer's 8 heads on "
+            "preset fast-machine, buffers.state_kib: expected at least 6.31 KiB for one layer's 8 heads on "
             "each of 1 "
             "engines, got 2.00 KiB");
   preset.buffers = {.state_kib = 64, .stream_kib = 1};

@@ -35,6 +35,17 @@ TEST(RtlPackage, AllShippedPresetsHaveOneAndAsManyWeightSlotsAsContextSlots) {
   }
 }
 
+TEST(RtlPackage, SlotsAreContextsOfThePresetsFormats) {
+  const auto slots = [](std::vector<std::string> overrides) {
+    return RtlParameters(load_preset("edge", overrides)).context_slots;
+  };
+  // 64 heads of 64 rows of 64*16+14 + 24+14 bits, and 6 * 64 past inputs of 16 or 24 bits.
+  EXPECT_EQ(slots({"buffers.state_kib=586"}), 64);
+  EXPECT_EQ(slots({"buffers.state_kib=585.9"}), 32);
+  EXPECT_EQ(slots({"buffers.state_kib=610", "datapath.query_key=s24.9"}), 64);
+  EXPECT_EQ(slots({"buffers.state_kib=609.9", "datapath.query_key=s24.9"}), 32);
+}
+
 TEST(RtlPackage, TablesAreEntriesWithTheirDifferences) {
   for (const std::string& name : preset_names()) {
     const Preset preset = load_preset(name);

@@ -87,17 +87,17 @@ TEST(DistributeHeads, CoversEveryHeadOnceForAllCounts) {
   }
 }
 
-TEST(ContextBits, CountExponentsAndResidues) {
+TEST(ContextBits, CountExponentsLeadBitsAndResidues) {
   Datapath datapath;
   datapath.query_key = Format::fixed(true, 16, 9);
   datapath.state = parse_format("bfp16e8", "test");
   datapath.normaliser = parse_format("bfp24e8", "test");
-  EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 16 + 8 + 24 + 8));
+  EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 16 + 14 + 24 + 14));
   EXPECT_EQ(tail_bits(datapath, 64), 2 * 3 * 64 * 16);
-  EXPECT_EQ(context_bits(datapath, 4, 64, 32), 4 * (64 * 1064 + 6144));
+  EXPECT_EQ(context_bits(datapath, 4, 64, 32), 4 * (64 * 1076 + 6144));
   datapath.state_rounding = Rounding::error_feedback;
   datapath.guard_bits = 6;
-  EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 22 + 8 + 30 + 8));
+  EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * (64 * 22 + 14 + 30 + 14));
   datapath.state = datapath.normaliser = Format::fixed(true, 32, 16);
   datapath.state_rounding = Rounding::nearest_even;
   EXPECT_EQ(state_bits_per_head(datapath, 64, 32), 64 * 65 * 32);
