@@ -8,6 +8,14 @@
 #include <limits>
 
 namespace lawcat {
+namespace {
+
+/// NaN when either is, which std::max would drop.
+double larger(double a, double b) {
+  return std::isnan(a) || a > b ? a : b;
+}
+
+}  // namespace
 
 void ErrorMeter::add(std::span<const float> reference, std::span<const float> got) {
   for (std::size_t i = 0; i < reference.size(); ++i) {
@@ -18,7 +26,7 @@ void ErrorMeter::add(std::span<const float> reference, std::span<const float> go
     noise_ += e * e;
     power_ += g * g;
     product_ += g * r;
-    max_abs_err_ = std::max(max_abs_err_, std::abs(e));
+    max_abs_err_ = larger(max_abs_err_, std::abs(e));
     max_abs_reference_ = std::max(max_abs_reference_, std::abs(r));
   }
   count_ += static_cast<std::int64_t>(reference.size());
@@ -30,7 +38,7 @@ void ErrorMeter::add(const ErrorMeter& other) {
   noise_ += other.noise_;
   power_ += other.power_;
   product_ += other.product_;
-  max_abs_err_ = std::max(max_abs_err_, other.max_abs_err_);
+  max_abs_err_ = larger(max_abs_err_, other.max_abs_err_);
   max_abs_reference_ = std::max(max_abs_reference_, other.max_abs_reference_);
 }
 
@@ -46,7 +54,8 @@ double ErrorMeter::rel_l2_err() const {
 
 double ErrorMeter::cosine() const {
   const double norm = std::sqrt(signal_) * std::sqrt(power_);
-  return norm > 0 ? product_ / norm : (signal_ == power_ ? 1 : 0);
+  if (norm == 0) return signal_ == power_ ? 1 : 0;
+  return product_ / norm;
 }
 
 }  // namespace lawcat

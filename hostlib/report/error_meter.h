@@ -7,7 +7,8 @@
 
 namespace lawcat {
 
-/// Sums over pairs (reference, got); constant in memory.
+/// Sums over pairs (reference, got); constant in memory. Figures of the error are NaN once a pair had a NaN
+/// or two equal infinities.
 class ErrorMeter {
  public:
   /// Both of one length.
@@ -15,14 +16,15 @@ class ErrorMeter {
   void add(const ErrorMeter& other);
 
   std::int64_t count() const { return count_; }
-  /// 10 log10(signal / noise) in dB; +infinity without noise.
+  /// 10 log10(signal / noise) in dB; +infinity without noise, else -infinity without signal or with an
+  /// infinite error.
   double sqnr_db() const;
-  /// sqrt(noise / signal).
+  /// sqrt(noise / signal); infinite without signal.
   double rel_l2_err() const;
   double max_abs_err() const { return max_abs_err_; }
   /// Of the angle between the two arrays.
   double cosine() const;
-  /// Largest magnitude of the reference.
+  /// Largest magnitude of the reference, NaNs left out.
   double max_abs_reference() const { return max_abs_reference_; }
 
  private:

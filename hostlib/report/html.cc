@@ -158,9 +158,9 @@ std::string to_html(const Report& report) {
     std::vector<std::vector<std::string>> rows = {
         {"layer", "SQNR", "relative L2", "largest error", "cosine"}};
     for (const ErrorMeter& layer : report.numerics.layers)
-      rows.push_back({std::to_string(rows.size() - 1), fmt::format("{:.1f} dB", layer.sqnr_db()),
-                      fmt::format("{:.2e}", layer.rel_l2_err()), fmt::format("{:.2e}", layer.max_abs_err()),
-                      fmt::format("{:.8f}", layer.cosine())});
+      rows.push_back({std::to_string(rows.size() - 1), number_words(layer.sqnr_db(), "{:.1f} dB"),
+                      number_words(layer.rel_l2_err(), "{:.2e}"), number_words(layer.max_abs_err(), "{:.2e}"),
+                      number_words(layer.cosine(), "{:.8f}")});
     page.paragraph("The unit's outputs against " + *report.numerics.against + " on the same inputs.");
     page.table(rows, true);
     page.table({{"same next token",

@@ -10,10 +10,16 @@
 
 namespace lawcat {
 
+std::string number_words(double value, std::string_view form) {
+  if (std::isnan(value)) return "not a number";
+  if (std::isinf(value)) return value > 0 ? "infinite" : "minus infinity";
+  return fmt::format(fmt::runtime(form), value);
+}
+
 std::string to_words(const Figure& figure, const std::string& unit) {
   if (!figure.value) return "-";
   const double value = *figure.value;
-  if (value == 0 || !std::isfinite(value)) return fmt::format("{} {}", value, unit);
+  if (value == 0 || !std::isfinite(value)) return number_words(value, "{} " + unit);
   static constexpr std::array<const char*, 9> prefixes = {"p", "n", "u", "m", "", "k", "M", "G", "T"};
   const int step = std::clamp(static_cast<int>(std::floor(std::log10(std::abs(value)) / 3)), -4, 4);
   // Four digits, so that 999.6 does not become 1e+03.

@@ -4,12 +4,17 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "hostlib/report/report.h"
 
 namespace lawcat {
+
+/// The number in a form of fmt::format's, or what it is instead: "not a number", "infinite", "minus
+/// infinity".
+std::string number_words(double value, std::string_view form);
 
 /// Four significant digits with a metric prefix, "1.234 ms"; "-" when there is none.
 std::string to_words(const Figure& figure, const std::string& unit);

@@ -24,7 +24,7 @@ void put(Json& object, const std::string& key, const Figure& figure) {
   if (!figure.value)
     put_null(object, key, figure.reason);
   else if (!std::isfinite(*figure.value))
-    put_null(object, key, "infinite: there is no difference at all");
+    put_null(object, key, number_words(*figure.value, ""));  // JSON has no such numbers
   else
     object[key] = *figure.value;
 }
@@ -39,10 +39,13 @@ void put(Json& object, const std::string& key, const std::optional<T>& value, co
 
 Json errors_of(const ErrorMeter& meter) {
   Json json = Json::object();
-  put(json, "sqnr_db", meter.sqnr_db());
-  json["max_abs_err"] = meter.max_abs_err();
-  json["rel_l2_err"] = meter.rel_l2_err();
-  json["cosine"] = meter.cosine();
+  const double sqnr_db = meter.sqnr_db();
+  put(json, "sqnr_db",
+      std::isinf(sqnr_db) && sqnr_db > 0 ? Figure::none("infinite: there is no difference at all")
+                                         : Figure(sqnr_db));
+  put(json, "max_abs_err", meter.max_abs_err());
+  put(json, "rel_l2_err", meter.rel_l2_err());
+  put(json, "cosine", meter.cosine());
   return json;
 }
 
@@ -217,8 +220,10 @@ std::string to_text(const Report& report) {
   }
   if (report.numerics.against) {
     const ErrorMeter all = total(report.numerics.layers);
-    line("numerics", fmt::format("against {}: SQNR {:.1f} dB, relative L2 {:.2e}, cosine {:.8f}",
-                                 *report.numerics.against, all.sqnr_db(), all.rel_l2_err(), all.cosine()));
+    line("numerics",
+         fmt::format("against {}: SQNR {}, relative L2 {}, cosine {}", *report.numerics.against,
+                     number_words(all.sqnr_db(), "{:.1f} dB"), number_words(all.rel_l2_err(), "{:.2e}"),
+                     number_words(all.cosine(), "{:.8f}")));
     if (report.numerics.top1_agreement.value)
       line("", fmt::format("same next token {:.2f} % of the last {}",
                            100 * *report.numerics.top1_agreement.value, report.numerics.top1_tokens));

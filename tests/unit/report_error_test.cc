@@ -49,6 +49,35 @@ TEST(ErrorMeter, EqualArraysHaveInfiniteSqnrAndNoError) {
   EXPECT_DOUBLE_EQ(meter.cosine(), 1);
 }
 
+TEST(ErrorMeter, OneNanMakesEveryFigureOfTheErrorNan) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                  kInf = std::numeric_limits<float>::infinity();
+  const auto expect_nan = [](const ErrorMeter& meter) {
+    EXPECT_TRUE(std::isnan(meter.sqnr_db()));
+    EXPECT_TRUE(std::isnan(meter.rel_l2_err()));
+    EXPECT_TRUE(std::isnan(meter.max_abs_err()));
+    EXPECT_TRUE(std::isnan(meter.cosine()));
+  };
+  for (const std::vector<float>& got : {std::vector<float>{kNan, 2, 3}, {1, kNan, 3}, {1, 2, kNan}}) {
+    ErrorMeter nan, number;
+    nan.add(std::vector<float>{1, 2, 4}, got);
+    number.add(std::vector<float>{1, 2}, std::vector<float>{1, 3});
+    expect_nan(nan);
+    ErrorMeter sum = nan;
+    sum.add(number);
+    expect_nan(sum);
+    number.add(nan);
+    expect_nan(number);
+  }
+  ErrorMeter equal_infinities;
+  equal_infinities.add(std::vector<float>{1, kInf}, std::vector<float>{1, kInf});
+  expect_nan(equal_infinities);
+  ErrorMeter infinite;
+  infinite.add(std::vector<float>{1, 2}, std::vector<float>{1, kInf});
+  EXPECT_EQ(infinite.sqnr_db(), -std::numeric_limits<double>::infinity());
+  EXPECT_EQ(infinite.max_abs_err(), std::numeric_limits<double>::infinity());
+}
+
 /// Adds up its inputs: o = q x `gain` + what was seen before.
 class Adder : public Session {
  public:

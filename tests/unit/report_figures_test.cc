@@ -2,6 +2,7 @@
 // The report's three forms and the timeline.
 #include <gmock/gmock.h>
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "hostlib/report/quantity.h"
@@ -104,6 +105,34 @@ TEST(Report, AnInfiniteSqnrIsNullWithItsReason) {
   const json parsed = json::parse(to_json(report));
   EXPECT_TRUE(parsed["numerics"]["sqnr_db"].is_null());
   EXPECT_THAT(parsed["numerics"]["sqnr_db_reason"].get<std::string>(), HasSubstr("no difference"));
+}
+
+TEST(Report, WhatIsNoNumberIsNeverAMatch) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(),
+                  kInf = std::numeric_limits<float>::infinity();
+  Report report = full_report();
+  const auto compare = [&report](float reference, float got) {
+    ErrorMeter meter;
+    meter.add(std::vector<float>{reference, 0}, std::vector<float>{got, 0});
+    report.numerics.layers = {meter};
+    return json::parse(to_json(report))["numerics"];
+  };
+  const json nan = compare(1, kNan);
+  for (const json& figures : {nan, nan["per_layer"][0]})
+    for (const std::string key : {"sqnr_db", "max_abs_err", "rel_l2_err", "cosine"}) {
+      EXPECT_TRUE(figures[key].is_null()) << key;
+      EXPECT_EQ(figures[key + "_reason"], "not a number") << key;
+    }
+  EXPECT_THAT(to_text(report), HasSubstr("SQNR not a number, relative L2 not a number, cosine not a number"));
+  EXPECT_THAT(to_html(report), HasSubstr("<td>not a number</td><td>not a number</td><td>not a number</td>"
+                                         "<td>not a number</td>"));
+  const json infinite = compare(1, kInf);
+  EXPECT_EQ(infinite["sqnr_db_reason"], "minus infinity");
+  EXPECT_EQ(infinite["max_abs_err_reason"], "infinite");
+  EXPECT_THAT(to_text(report), HasSubstr("SQNR minus infinity, relative L2 infinite"));
+  const json silent = compare(0, 1);
+  EXPECT_EQ(silent["sqnr_db_reason"], "minus infinity");
+  EXPECT_EQ(silent["max_abs_err"], 1);
 }
 
 TEST(Report, PassesUnlessAnAnswerIsWrongOrBitsDiffer) {
