@@ -136,7 +136,8 @@ EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, c
   const double seconds = counters.value("unit.cycles") / preset.clock_hz;
   EnergyRange& leakage = estimate.by_component_j["leakage"];
   leakage += preset.engine.count * lanes * seconds * energy("logic_leakage");
-  leakage += preset.engine.count * (preset.buffers.state_kib + preset.buffers.stream_kib) * seconds *
+  const Preset::Buffers& buffers = preset.buffers;
+  leakage += preset.engine.count * (buffers.state_kib + buffers.stream_kib + buffers.weight_kib) * seconds *
              energy("sram_leakage");
   return estimate;
 }

@@ -85,6 +85,18 @@ TEST_F(Energy, LeakageGrowsWithTime) {
   EXPECT_DOUBLE_EQ(nominal("unit.cycles", 1e6, "leakage", "cycles"), 2 * once);
 }
 
+TEST_F(Energy, EveryBufferLeaks) {
+  preset_.clock_hz = 1e9;
+  const double before = nominal("unit.cycles", 1e9, "leakage", "cycles");
+  double added_kib = 0;
+  for (double* kib : {&preset_.buffers.state_kib, &preset_.buffers.stream_kib, &preset_.buffers.weight_kib}) {
+    *kib += 1024;
+    added_kib += 1024 * preset_.engine.count;
+    EXPECT_NEAR(nominal("unit.cycles", 1e9, "leakage", "cycles") - before, added_kib * entry("sram_leakage"),
+                1e-12 * before);
+  }
+}
+
 TEST_F(Energy, TotalIsTheSumOfComponentsAndKeepsItsBounds) {
   Counters counters;
   counters.add("state_update.multiplies", "events", 100);
