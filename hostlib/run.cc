@@ -207,7 +207,8 @@ void run_timing_only(const RunRequest& request, const Model& model, Backend& bac
                      Work& work) {
   const std::string reason = "the trace's model is only a shape: timing and energy, no values";
   work.prefill_tokens = *request.trace.prefill_tokens;
-  work.decode_steps = request.trace.decode_tokens;
+  // The answer's first token comes out of the prefill.
+  work.decode_steps = std::max(0, request.trace.decode_tokens - 1);
   const int all = work.prefill_tokens + work.decode_steps;
   const Observer observer{request.progress, "tokens", work.layers - 1, all};
   ObservedSession session(backend.open(work.shape, {}, work.layers), observer, &work.backend_s);

@@ -249,7 +249,19 @@ class TimingOnly(Program):
         self.assertGreater(report["energy"]["accelerator_j"], 0)
         self.assertGreater(report["energy"]["host_j"], 0)
         self.assertIsNone(report["numerics"]["sqnr_db"])
-        self.assertEqual(report["counters"]["unit.tokens"]["value"], 16 * (64 + 2))
+        # The answer's first token comes out of the prefill.
+        self.assertEqual(report["latency"]["decode_steps"], 1)
+        self.assertEqual(report["counters"]["unit.tokens"]["value"], 16 * (64 + 1))
+
+    def test_an_answer_takes_as_many_steps_with_weights_as_without(self):
+        shape = self.shipped_trace("llama3.2-1b-16k")
+        for tokens, steps in ((0, 0), (1, 0), (3, 2)):
+            shape["phases"] = {"prefill_tokens": 64, "decode_tokens": tokens}
+            self.run_program("--trace", self.write_json("shape.json", shape), "--out", "shape")
+            weights = self.small_trace(phases={"decode_tokens": tokens}, task={"text": "the grass is green ."})
+            self.run_program("--trace", weights, "--out", "weights")
+            for out in ("shape", "weights"):
+                self.assertEqual(self.report(out)["latency"]["decode_steps"], steps, out)
 
     def test_a_backend_without_time_refuses(self):
         self.refused("--backend: expected one with time, as the trace's model is only a shape, got fixed",
