@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <filesystem>
+#include <string_view>
 
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
@@ -18,21 +19,40 @@ std::string get_words(StrictObject& object, const std::string& key) {
   return text;
 }
 
-EnergyEntry read_entry(StrictObject object) {
+/// The unit in which the rules of energy/README.md use an entry. Throws InputError for an entry of no rule.
+std::string_view unit_of(const std::string& entry, const std::string& place) {
+  static const std::map<std::string_view, std::string_view> units = {{"multiply", "pJ"},
+                                                                     {"multiply_area", "pJ/bit^2"},
+                                                                     {"add", "pJ/bit"},
+                                                                     {"lookup", "pJ/bit"},
+                                                                     {"clock", "pJ/bit"},
+                                                                     {"logic_leakage", "W"},
+                                                                     {"sram_leakage", "W/KiB"},
+                                                                     {"state_buffer_read", "pJ/bit"},
+                                                                     {"state_buffer_write", "pJ/bit"},
+                                                                     {"small_buffer_read", "pJ/bit"},
+                                                                     {"small_buffer_write", "pJ/bit"},
+                                                                     {"interconnect", "pJ/bit"},
+                                                                     {"dram_interface", "pJ/bit"}};
+  if (entry.starts_with("dram:")) return "pJ/bit";
+  const auto found = units.find(entry);
+  if (found != units.end()) return found->second;
+  std::string names;
+  for (const auto& [name, unit] : units) names += std::string(name) + ", ";
+  throw InputError(place, "one of " + names + "dram:FAMILY", entry);
+}
+
+EnergyEntry read_entry(StrictObject object, std::string_view unit) {
   EnergyEntry entry;
   entry.what = get_words(object, "what");
   entry.unit = get_words(object, "unit");
-  static const std::map<std::string, double> to_si = {
-      {"pJ", 1e-12}, {"pJ/bit", 1e-12}, {"pJ/bit^2", 1e-12}, {"W", 1}, {"W/KiB", 1}};
-  const auto scale = to_si.find(entry.unit);
-  if (scale == to_si.end())
-    throw InputError(object.place("unit"), "pJ, pJ/bit, pJ/bit^2, W or W/KiB", entry.unit);
+  if (entry.unit != unit) throw InputError(object.place("unit"), std::string(unit), entry.unit);
   StrictObject value = object.get_object("value");
   const double low = value.get_number("low", 0, 1e6);
   const double nominal = value.get_number("nominal", low, 1e6);
   const double high = value.get_number("high", nominal, 1e6);
   value.finish();
-  entry.value = scale->second * EnergyRange{low, nominal, high};
+  entry.value = (unit.starts_with("pJ") ? 1e-12 : 1) * EnergyRange{low, nominal, high};
   entry.source = get_words(object, "source");
   entry.kind = object.get_string("kind");
   if (entry.kind != "pre-layout" && entry.kind != "literature" && entry.kind != "estimate")
@@ -68,7 +88,7 @@ EnergyTable load_energy_table(const std::string& file_name) {
   table.voltage_v = root.get_number("voltage_v", 0.1, 10);
   StrictObject entries = root.get_object("entries");
   for (const auto& [name, value] : root.get_any("entries").items())
-    table.entries.emplace(name, read_entry(entries.get_object(name)));
+    table.entries.emplace(name, read_entry(entries.get_object(name), unit_of(name, entries.place(name))));
   root.finish();
   return table;
 }

@@ -48,8 +48,9 @@ struct EnergyTable {
   const EnergyEntry& at(const std::string& entry) const;
 };
 
-/// Reads `file_name` from hostlib/arch/energy/, or a path. Throws InputError for unknown, missing or
-/// mistyped keys, an empty source, or values that are not 0 <= low <= nominal <= high.
+/// Reads `file_name` from hostlib/arch/energy/, or a path. Throws InputError for unknown, missing or mistyped
+/// keys, an entry that no rule uses or in another unit than its rule's, an empty source, or values that are
+/// not 0 <= low <= nominal <= high.
 EnergyTable load_energy_table(const std::string& file_name);
 
 }  // namespace lawcat

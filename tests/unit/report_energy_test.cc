@@ -158,9 +158,9 @@ class EnergyFile : public testing::Test {
  protected:
   std::string file_ = testing::TempDir() + "energy.json";
   void TearDown() override { std::filesystem::remove(file_); }
-  void refused(const std::string& entry, const std::string& part) {
+  void refused(const std::string& entry, const std::string& part, const std::string& name = "add") {
     std::ofstream(file_) << R"({"schema": "lawcat-energy/1", "name": "t", "description": "d", "node_nm": 7,)"
-                         << R"("voltage_v": 0.7, "entries": {"e": )" << entry << "}}";
+                         << R"("voltage_v": 0.7, "entries": {")" << name << R"(": )" << entry << "}}";
     EXPECT_THAT([this] { load_energy_table(file_); }, ThrowsMessage<InputError>(HasSubstr(part))) << entry;
   }
 };
@@ -169,16 +169,30 @@ TEST_F(EnergyFile, MistakesAreNamed) {
   const std::string rest =
       R"(, "source": "s", "kind": "estimate", "node_nm": 7, "voltage_v": 1, "scaling": "none"})";
   const std::string value = R"("value": {"low": 1, "nominal": 2, "high": 3})";
-  refused(R"({"what": "w", "unit": "pJ"})", "entries.e.value: expected this key");
-  refused(R"({"what": "w", "unit": "kWh", )" + value + rest, "entries.e.unit: expected pJ");
-  refused(R"({"what": "", "unit": "pJ", )" + value + rest, "entries.e.what: expected some words");
-  refused(R"({"what": "w", "unit": "pJ", "value": {"low": 3, "nominal": 2, "high": 3})" + rest,
-          "entries.e.value.nominal: expected a number from 3");
-  refused(R"({"what": "w", "unit": "pJ", )" + value +
+  refused(R"({"what": "w", "unit": "pJ/bit"})", "entries.add.value: expected this key");
+  refused(R"({"what": "", "unit": "pJ/bit", )" + value + rest, "entries.add.what: expected some words");
+  refused(R"({"what": "w", "unit": "pJ/bit", "value": {"low": 3, "nominal": 2, "high": 3})" + rest,
+          "entries.add.value.nominal: expected a number from 3");
+  refused(R"({"what": "w", "unit": "pJ/bit", )" + value +
               R"(, "source": "s", "kind": "guess", "node_nm": 7, "voltage_v": 1, "scaling": "none"})",
-          "entries.e.kind: expected pre-layout, literature or estimate, got guess");
-  refused(R"({"what": "w", "unit": "pJ", "joules": 1, )" + value + rest, "entries.e.joules: expected one of");
+          "entries.add.kind: expected pre-layout, literature or estimate, got guess");
+  refused(R"({"what": "w", "unit": "pJ/bit", "joules": 1, )" + value + rest,
+          "entries.add.joules: expected one of");
   EXPECT_THAT([] { load_energy_table("absent.json"); }, ThrowsMessage<InputError>(HasSubstr("absent.json")));
+}
+
+TEST_F(EnergyFile, AnEntryIsInTheUnitOfItsRule) {
+  const auto entry = [](const std::string& unit) {
+    return R"({"what": "w", "unit": ")" + unit + R"(", "value": {"low": 1, "nominal": 2, "high": 3}, )" +
+           R"("source": "s", "kind": "estimate", "node_nm": 7, "voltage_v": 1, "scaling": "none"})";
+  };
+  refused(entry("kWh"), "entries.add.unit: expected pJ/bit, got kWh");
+  refused(entry("pJ/bit"), "entries.multiply.unit: expected pJ, got pJ/bit", "multiply");
+  refused(entry("pJ"), "entries.multiply_area.unit: expected pJ/bit^2, got pJ", "multiply_area");
+  refused(entry("W"), "entries.sram_leakage.unit: expected W/KiB, got W", "sram_leakage");
+  refused(entry("W/KiB"), "entries.logic_leakage.unit: expected W, got W/KiB", "logic_leakage");
+  refused(entry("pJ"), "entries.dram:HBM4.unit: expected pJ/bit, got pJ", "dram:HBM4");
+  refused(entry("pJ"), "entries.divide: expected one of add, clock", "divide");
 }
 
 }  // namespace
