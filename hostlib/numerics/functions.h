@@ -6,8 +6,7 @@
 // linear between entries, before the last rounding to the format's precision p:
 //   exp2        relative  2^(1/N) (ln 2 / N)^2 / 8 + 2^-24
 //   reciprocal  relative  1 / (4 N^2) + 2^-23
-//   gate        relative  exp2's + 2^-(f+1) (1 + |log2 of the result|), f the binary places of exp2's
-//   argument,
+//   gate        relative  exp2's + 2^-(f+1) (1 + |log2 of the result|), f the places of exp2's argument,
 //               and 0.06 / N^2 where 1 - a comes from the gate table
 #pragma once
 
@@ -81,7 +80,7 @@ constexpr double gate_log2_forget(double x) {
   return -const_log(forget) / kLn2;
 }
 
-/// Gates at or below this logit are handled as a itself, above as 1 - a; a is 0.472 here.
+/// Gates below this logit are handled as a itself, others as 1 - a; a is 0.472 here.
 inline constexpr int kGateSplit = -12;
 /// From here on 1 - a = e^-x / 16 within 2^-24: no table needed.
 inline constexpr int kGateLinear = 18;

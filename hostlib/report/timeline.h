@@ -10,7 +10,7 @@ namespace lawcat {
 /// One stretch of work of one unit.
 struct TraceEvent {
   std::string unit;  ///< row of the timeline, "engine0.state_update"
-  std::string what;  ///< label, "layer 3, tokens 0-1023"
+  std::string what;  ///< label, "1024 cycles"
   double start_s = 0;
   double duration_s = 0;
 };
