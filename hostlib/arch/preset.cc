@@ -103,7 +103,7 @@ Datapath read_datapath(StrictObject object) {
   };
   require("feature", d.feature.fraction >= 4 && d.feature.fraction <= 20 && d.feature.width <= 28,
           "4 to 20 fraction bits and at most 28 bits", to_string(d.feature));
-  require("exp2_table_bits", d.exp2_table_bits <= d.feature.fraction + 3, "at most feature's fraction + 3",
+  require("exp2_table_bits", d.exp2_table_bits <= d.exponent_fraction(), "at most feature's fraction + 3",
           fmt::format("{}", d.exp2_table_bits));
   for (const auto& [key, f] : {std::pair{"query_key", d.query_key},
                                {"value", d.value},

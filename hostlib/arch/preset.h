@@ -31,6 +31,9 @@ struct Datapath {
   int exp2_table_bits = 6;        ///< log2 of the entries of the exp2 table on [0, 1), linear between them
   int gate_table_bits = 3;        ///< log2 of the gate table's entries per unit of the gate logit
   int reciprocal_table_bits = 7;  ///< log2 of the entries of the reciprocal table on [1, 2)
+
+  /// Binary places of exp2's arguments and of the gate table: those of z and 3 more.
+  int exponent_fraction() const { return feature.fraction + 3; }
 };
 
 /// One preset. Times in seconds or cycles, sizes in bytes or words as the names say.

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "hostlib/arch/timing.h"
 #include "hostlib/io/error.h"
@@ -94,8 +93,7 @@ RtlParameters::RtlParameters(const Preset& preset) : TileLayout(preset) {
   phi_p = d.probability.precision();
   phi_exponent_width = d.probability.exponent_bits + 1;
   phi_min_exponent = d.probability.min_exponent();
-  const UnsignedFloat floor = to_unsigned_float(static_cast<std::int64_t>(std::lround(std::ldexp(1e-12, 70))),
-                                                -70, phi_p, phi_min_exponent);
+  const UnsignedFloat floor = phi_floor(phi_p, phi_min_exponent);
   phi_floor_mantissa = floor.mantissa;
   phi_floor_exponent = floor.exponent;
   gate_p = d.gate.precision();
@@ -219,8 +217,8 @@ std::vector<std::uint64_t> rtl_table(const Preset& preset, RtlTable table) {
       take(make_exp2_table(d.exp2_table_bits).entry, 1 << d.exp2_table_bits);
       break;
     case RtlTable::gate:
-      take(make_gate_table(d.gate_table_bits, d.feature.fraction + 3).entry, (kGateLinear - kGateSplit)
-                                                                                 << d.gate_table_bits);
+      take(make_gate_table(d.gate_table_bits, d.exponent_fraction()).entry, (kGateLinear - kGateSplit)
+                                                                                << d.gate_table_bits);
       break;
     case RtlTable::reciprocal:
       take(make_reciprocal_table(d.reciprocal_table_bits).entry, 1 << d.reciprocal_table_bits);

@@ -216,15 +216,11 @@ DatapathRules::DatapathRules(const Datapath& datapath)
     : formats(datapath),
       exp2(make_exp2_table(datapath.exp2_table_bits)),
       reciprocal(make_reciprocal_table(datapath.reciprocal_table_bits)),
-      gate(make_gate_table(datapath.gate_table_bits, datapath.feature.fraction + 3)),
-      exponent_fraction(datapath.feature.fraction + 3),
+      gate(make_gate_table(datapath.gate_table_bits, datapath.exponent_fraction())),
       probability_p(datapath.probability.precision()),
       probability_min(datapath.probability.min_exponent()),
-      gate_p(datapath.gate.precision()) {
-  // 1e-12 = 1.0995... * 2^-40
-  phi_floor = to_unsigned_float(static_cast<std::int64_t>(std::lround(std::ldexp(1e-12, 70))), -70,
-                                probability_p, probability_min);
-}
+      gate_p(datapath.gate.precision()),
+      phi_floor(lawcat::phi_floor(probability_p, probability_min)) {}
 
 std::int32_t quantise(double x, const Format& format, std::int64_t& saturations) {
   const double scaled = std::ldexp(x, format.fraction);
@@ -377,8 +373,8 @@ void dual_softmax(const DatapathRules& rules, std::span<const std::int32_t> z, s
     for (std::size_t i = 0; i < f; ++i) {
       const std::int64_t below = std::min<std::int64_t>(side == 0 ? *high - z[i] : z[i] - *low, limit);
       const std::int64_t y =
-          shift_half_up(below * constant, fraction + constant_fraction - rules.exponent_fraction);
-      out[i] = exp2_negative(rules.exp2, y, rules.exponent_fraction, p, rules.probability_min);
+          shift_half_up(below * constant, fraction + constant_fraction - rules.formats.exponent_fraction());
+      out[i] = exp2_negative(rules.exp2, y, rules.formats.exponent_fraction(), p, rules.probability_min);
       sum += shift_half_up(out[i].mantissa, p - out[i].exponent - sum_fraction);
     }
     const UnsignedFloat inverse = reciprocal(rules.reciprocal, sum, -sum_fraction, p);

@@ -67,7 +67,6 @@ struct DatapathRules {
   Exp2Table exp2;
   ReciprocalTable reciprocal;
   GateTable gate;
-  int exponent_fraction;    ///< binary places of exp2 arguments: those of z and 3 more
   int probability_p;        ///< precision of phi
   int probability_min;      ///< smallest exponent of phi
   int gate_p;               ///< precision of the gate

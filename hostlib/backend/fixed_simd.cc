@@ -268,8 +268,8 @@ class Exp2 {
  public:
   Exp2(const DatapathRules& rules, std::int32_t p, std::int32_t min_exponent)
       : table_(rules.exp2.entry.data()),
-        fraction_(rules.exponent_fraction),
-        rest_bits_(rules.exponent_fraction - rules.exp2.bits),
+        fraction_(rules.formats.exponent_fraction()),
+        rest_bits_(rules.formats.exponent_fraction() - rules.exp2.bits),
         p_(p),
         min_exponent_(min_exponent) {}
 
@@ -302,7 +302,7 @@ void dual_softmax_run(const DatapathRules& rules, const std::int32_t* z, std::in
   const std::int32_t fraction = rules.formats.feature.fraction;
   const auto constant = static_cast<std::int32_t>(log2e_constant(fraction + 5));
   const std::int32_t limit = (1 << (fraction + 6)) - 1;
-  const std::int32_t shift = 2 * fraction + 5 - rules.exponent_fraction;
+  const std::int32_t shift = 2 * fraction + 5 - rules.formats.exponent_fraction();
   const std::int32_t floor_m = rules.phi_floor.mantissa, floor_e = rules.phi_floor.exponent;
   const Exp2 exp2(rules, p, min_exponent);
   Vec low = load(z), high = load(z);
@@ -497,7 +497,7 @@ void SimdGroupBlock::prepare(const DatapathRules& rules, const UnitShape& shape,
   gate_near_one.resize(n * k);
 
   const Format& logit = rules.formats.gate_logit;
-  const std::int32_t f = rules.exponent_fraction;
+  const std::int32_t f = rules.formats.exponent_fraction();
   const std::int32_t one = 1 << logit.fraction;
   const auto log2e = static_cast<std::int32_t>(log2e_constant(f));
   const std::int32_t rest_bits = logit.fraction - rules.gate.bits;

@@ -181,6 +181,11 @@ constexpr UnsignedFloat reciprocal(const ReciprocalTable& table, std::int64_t in
                            std::numeric_limits<std::int32_t>::min() / 2);
 }
 
+/// What phi is clamped at from below: 1e-12 as a float of precision p. 1e-12 = 1.0995... * 2^-40.
+constexpr UnsignedFloat phi_floor(int p, int min_exponent) {
+  return to_unsigned_float(detail::const_round(1e-12 * 0x1p70), -70, p, min_exponent);
+}
+
 /// x * y of precision p each, rounded to p, ties up.
 constexpr UnsignedFloat multiply(UnsignedFloat x, UnsignedFloat y, int p, int min_exponent) {
   return to_unsigned_float(static_cast<std::int64_t>(x.mantissa) * y.mantissa,

@@ -94,6 +94,12 @@ TEST(GateFunction, ReachesOneMinusATo2ToMinus24AndLogATo16) {
   EXPECT_NEAR(std::log(static_cast<double>(value(forget.factor, 12))), -16, 0.001);
 }
 
+TEST(PhiFloor, IsTheNearestFloatToTheDefinitionsClamp) {
+  for (int p = 5; p <= 23; ++p)
+    EXPECT_LE(std::abs(value(phi_floor(p, -62), p) / 1e-12L - 1), std::ldexp(1.0L, -p)) << p;
+  EXPECT_EQ(phi_floor(12, -39).mantissa, 0);  // below the smallest exponent
+}
+
 TEST(Multiply, RoundsAndRenormalises) {
   const int p = 12;
   for (std::int32_t a = 2048; a < 4096; a += 13) {
