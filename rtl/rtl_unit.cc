@@ -47,15 +47,11 @@ RtlUnit::RtlUnit(std::vector<std::shared_ptr<RtlMachine>> machines, const UnitSh
        place_layer(of, shape.heads, shape.kv_heads, shape.head_dim, shape.feature_dim)) {
     const int number = static_cast<int>(shares_.size());
     shares_.emplace_back();
-    const int end = share.first_head + share.heads;
-    for (int head = share.first_head; head < end;) {
-      const int kv = head / shape.group();
-      const int heads =
-          std::min({(kv + 1) * shape.group() - head, end - head, context_slots, weight_slots, 255});
+    for (const PacketHeads& packet :
+         packets_of(share, shape.group(), std::min({context_slots, weight_slots, 255}))) {
       shares_.back().push_back(static_cast<int>(parts_.size()));
-      parts_.push_back({number, head, heads, kv});
-      largest = std::max(largest, heads);
-      head += heads;
+      parts_.push_back({number, packet.first_head, packet.heads, packet.first_head / shape.group()});
+      largest = std::max(largest, packet.heads);
     }
   }
   // Every block has the size of the largest part, so that any part fits any block.

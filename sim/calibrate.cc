@@ -204,10 +204,8 @@ CalibrationCase draw(const Preset& preset, const CalibrationOptions& options, in
     const std::vector<EngineShare> shares = distribute_heads(engines, kv_heads * group, kv_heads);
     share = shares[static_cast<std::size_t>(from(0, static_cast<int>(shares.size()) - 1))];
   } while (share.heads > slots);
-  for (int h = 0; h < share.heads; ++h) {
-    if (h == 0 || (share.first_head + h) % group == 0) drawn.packets.push_back({0, h, 0});
-    ++drawn.packets.back().heads;
-  }
+  for (const PacketHeads& packet : packets_of(share, group, share.heads))
+    drawn.packets.push_back({packet.heads, packet.first_head - share.first_head, 0});
   drawn.tokens =
       options.tokens.empty()
           ? from(1, 64)

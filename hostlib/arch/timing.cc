@@ -109,6 +109,14 @@ std::vector<EngineShare> distribute_heads(int engines, int heads, int kv_heads) 
   return shares;
 }
 
+std::vector<PacketHeads> packets_of(const EngineShare& share, int group, int most) {
+  std::vector<PacketHeads> packets;
+  const int end = share.first_head + share.heads;
+  for (int head = share.first_head; head < end; head += packets.back().heads)
+    packets.push_back({head, std::min({group - head % group, end - head, most})});
+  return packets;
+}
+
 std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int feature_dim) {
   const int residue = datapath.state_rounding == Rounding::error_feedback ? datapath.guard_bits : 0;
   // Lead bits stand beside the exponent, so that the next one is known before the row is read.

@@ -110,6 +110,17 @@ struct EngineShare {
 /// be, which splits groups. Engines beyond the number of heads get nothing and are left out.
 std::vector<EngineShare> distribute_heads(int engines, int heads, int kv_heads);
 
+/// Contiguous heads of one group that share a packet.
+struct PacketHeads {
+  int first_head = 0;
+  int heads = 0;
+  bool operator==(const PacketHeads&) const = default;
+};
+
+/// Cuts a share into the packets of one token, in order: a packet for each group, more where it has more than
+/// `most` heads. `group` is the heads of a key/value head.
+std::vector<PacketHeads> packets_of(const EngineShare& share, int group, int most);
+
 /// Bits that an engine keeps of one head's state, [K, D+1] with exponents and lead bits of block rows and,
 /// under error feedback, residues.
 std::int64_t state_bits_per_head(const Datapath& datapath, int head_dim, int feature_dim);

@@ -39,11 +39,8 @@ void Engine::begin(const UnitPlan& plan, const EngineShare& share, int tokens, C
   done_ = std::move(done);
   tokens_ = tokens;
   groups_.clear();
-  const int group = plan.shape.group();
-  for (int h = 0; h < share.heads; ++h) {
-    if (h == 0 || (share.first_head + h) % group == 0) groups_.push_back({0, h, 0});
-    ++groups_.back().heads;
-  }
+  for (const PacketHeads& packet : packets_of(share, plan.shape.group(), share.heads))
+    groups_.push_back({packet.heads, packet.first_head - share.first_head, 0});
   context_known_ = false;
   in_ = out_ = {};
 }

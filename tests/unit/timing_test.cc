@@ -87,6 +87,14 @@ TEST(DistributeHeads, CoversEveryHeadOnceForAllCounts) {
   }
 }
 
+TEST(PacketsOf, CutAShareAtItsGroupsAndAtTheMostHeads) {
+  using Packets = std::vector<PacketHeads>;
+  EXPECT_EQ(packets_of({0, 8, 0, 2, 0}, 4, 8), (Packets{{0, 4}, {4, 4}}));
+  EXPECT_EQ(packets_of({2, 3, 0, 2, 0}, 4, 3), (Packets{{2, 2}, {4, 1}}));  // parts of two groups
+  EXPECT_EQ(packets_of({2, 7, 0, 3, 0}, 4, 2), (Packets{{2, 2}, {4, 2}, {6, 2}, {8, 1}}));
+  EXPECT_EQ(packets_of({5, 3, 5, 3, 0}, 1, 3), (Packets{{5, 1}, {6, 1}, {7, 1}}));
+}
+
 TEST(ContextBits, CountExponentsLeadBitsAndResidues) {
   Datapath datapath;
   datapath.query_key = Format::fixed(true, 16, 9);
