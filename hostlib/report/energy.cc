@@ -26,7 +26,7 @@ double significant_bits(const Format& format) {
   return format.kind == FormatKind::floating ? format.precision() : format.width;
 }
 
-/// Sums of rows' exponents.
+/// Sums of rows' exponents: RTL (E of lawcat_row_prepare) has them this wide whatever the preset's exponents.
 constexpr double kRowScalarBits = 12;
 
 std::array<StageWidths, kStageCount> stages_of(const Preset& preset) {
