@@ -28,7 +28,6 @@ namespace lawcat {
 namespace {
 
 constexpr int kTop1Tokens = 256;
-constexpr int kBytesPerWeight = 2;  // the modelled host keeps bf16 weights
 
 using Clock = std::chrono::steady_clock;
 
@@ -197,7 +196,7 @@ void run_with_weights(const RunRequest& request, const Model& model, Backend& ba
 double modelled_host_s(const ModelConfig& config, const Preset::Host& host, int tokens, bool with_head) {
   const auto time = [&host](double weights, double count) {
     return std::max(2 * weights * count / host.matmul_flop_per_s,
-                    kBytesPerWeight * weights / host.bandwidth_bytes_per_s);
+                    host.bytes_per_weight * weights / host.bandwidth_bytes_per_s);
   };
   return time(static_cast<double>(config.dense_weights()), tokens) +
          (with_head ? time(static_cast<double>(config.head_weights()), 1) : 0);

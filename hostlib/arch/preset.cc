@@ -219,7 +219,8 @@ Preset load_preset(const std::string& name_or_path, const std::vector<std::strin
   {
     StrictObject o = root.get_object("host");
     preset.host = {o.get_string("part"), o.get_number("matmul_flop_per_s", 1, kHuge),
-                   o.get_number("bandwidth_bytes_per_s", 1, kHuge), o.get_number("power_w", 0, 1e6)};
+                   o.get_number("bandwidth_bytes_per_s", 1, kHuge), o.get_number("bytes_per_weight", 0.1, 16),
+                   o.get_number("power_w", 0, 1e6)};
     o.finish();
   }
   root.finish();
@@ -275,6 +276,7 @@ std::string to_json(const Preset& preset) {
                       {{"part", preset.host.part},
                        {"matmul_flop_per_s", preset.host.matmul_flop_per_s},
                        {"bandwidth_bytes_per_s", preset.host.bandwidth_bytes_per_s},
+                       {"bytes_per_weight", preset.host.bytes_per_weight},
                        {"power_w", preset.host.power_w}}}};
   return json_text(json, 2) + "\n";
 }

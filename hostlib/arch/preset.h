@@ -84,6 +84,7 @@ struct Preset {
     std::string part;
     double matmul_flop_per_s = 0;
     double bandwidth_bytes_per_s = 0;
+    double bytes_per_weight = 0;  ///< as its memory holds them: 2 for bf16
     double power_w = 0;
   } host;
 

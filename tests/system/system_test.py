@@ -274,6 +274,11 @@ class TimingOnly(Program):
                              "--set", "host.bandwidth_bytes_per_s=1e15")
         slow, fast = self.report("b")["latency"]["host_s"], self.report("a")["latency"]["host_s"]
         self.assertAlmostEqual(slow / fast, 100, places=6)
+        for name, size in (("a", "0.5"), ("b", "2")):
+            self.run_program("--trace", trace, "--out", name, "--set", f"host.bytes_per_weight={size}",
+                             "--set", "host.matmul_flop_per_s=1e20")
+        wide, narrow = self.report("b")["latency"]["host_s"], self.report("a")["latency"]["host_s"]
+        self.assertAlmostEqual(wide / narrow, 4, places=6)
 
 
 class HostCuda(Program):

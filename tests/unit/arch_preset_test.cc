@@ -66,6 +66,7 @@ TEST(Presets, ImpossibleOnesAreRefusedInOneSentence) {
       {"engine.state_lanes=-1", "engine.state_lanes"},
       {"clock_hz=0", "clock_hz"},
       {"memory.efficiency=1.5", "memory.efficiency"},
+      {"host.bytes_per_weight=0", "host.bytes_per_weight"},
       {"datapath.state=q16", "datapath.state: expected a number format"},
       {"datapath.state=u16.8", "datapath.state: expected a signed fixed or block or float format, got u16.8"},
       {"datapath.probability=e5m10", "datapath.probability: expected an unsigned float format"},
