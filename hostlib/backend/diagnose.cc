@@ -95,8 +95,8 @@ std::vector<PointDiagnosis> diagnose(const Preset& preset, const UnitShape& shap
     out.max = tally.max;
     out.smallest = std::isinf(tally.smallest) ? 0 : tally.smallest;
     out.max_abs_err = tally.max_abs_err;
-    out.sqnr_db = tally.noise > 0 ? 10 * std::log10(tally.signal / tally.noise)
-                                  : std::numeric_limits<double>::infinity();
+    out.sqnr_db = tally.noise == 0 ? std::numeric_limits<double>::infinity()
+                                   : 10 * std::log10(tally.signal / tally.noise);
     out.first = tally.first;
   }
   return result;

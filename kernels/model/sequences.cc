@@ -56,7 +56,7 @@ std::string why_not(Attention attention, const ModelConfig& config) {
   }
   if (config.lawcat) return "the model has LAWCAT attention";
   if (attention == Attention::softmax) return why_no_softmax(config.heads, config.kv_heads, config.head_dim);
-  if (const std::string why = why_no_torch(); !why.empty()) return why;
+  if (std::string why = why_no_torch(); !why.empty()) return why;
   if (config.sliding_window) return "PyTorch's kernels are called without a sliding window";
   if (config.head_dim % 16 != 0) return "head_dim is no multiple of 16";
   return "";

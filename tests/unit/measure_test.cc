@@ -88,7 +88,7 @@ TEST(Median, OfAnEvenNumberIsTheMeanOfTheMiddleTwo) {
 }
 
 TEST(Measure, WithoutAGpuIsRefusedInWords) {
-  const std::string problem = cuda::device_problem();
+  const std::string& problem = cuda::device_problem();
   if (problem.empty()) GTEST_SKIP() << "this machine has a GPU";
   test::expect_input_error([] { measure(small_request(), "c", nullptr, {}); }, "gpu: " + problem);
   EXPECT_EQ(gpu_name(), "");
