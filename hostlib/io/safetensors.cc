@@ -80,9 +80,8 @@ std::map<std::string, TensorView> read_header(const fs::path& file, std::span<co
   std::vector<std::pair<std::array<std::int64_t, 2>, std::string>> extents;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
-      StrictObject(value, place + ": __metadata__");
-      for (const auto& [key, word] : value.items())
-        if (word.is_string()) metadata[key] = word.get<std::string>();
+      StrictObject words(value, place + ": __metadata__");
+      for (const auto& word : value.items()) metadata[word.key()] = words.get_string(word.key());
       continue;
     }
     StrictObject entry(value, place + ": tensor " + name);

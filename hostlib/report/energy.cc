@@ -88,7 +88,9 @@ EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, c
   const std::array<StageWidths, kStageCount> stages = stages_of(preset);
   const auto energy = [&table](const char* entry) { return table.at(entry).value; };
   EnergyEstimate estimate;
-  for (const auto& [name, counter] : counters.all()) {
+  for (const auto& named : counters.all()) {
+    const std::string& name = named.first;
+    const Counter& counter = named.second;
     const std::size_t dot = name.find('.');
     const std::string unit = name.substr(0, dot);
     const std::string what = dot == std::string::npos ? "" : name.substr(dot + 1);

@@ -28,7 +28,7 @@ constexpr std::string_view kMethods[] = {"graph", "stream"};
 constexpr std::string_view kGates[] = {"plain", "long", "spiky"};
 
 std::string one_of(StrictObject& object, const std::string& key, std::span<const std::string_view> known) {
-  const std::string word = object.get_string(key);
+  std::string word = object.get_string(key);
   if (std::find(known.begin(), known.end(), word) == known.end())
     throw InputError(object.place(key), fmt::format("{}", fmt::join(known, " or ")), word);
   return word;

@@ -32,7 +32,7 @@ struct ObjectState {
 
 std::string template_of(StrictObject& words, const std::string& key,
                         std::initializer_list<const char*> names) {
-  const std::string text = words.get_string(key);
+  std::string text = words.get_string(key);
   for (const char* name : names)
     if (text.find(fmt::format("{{{}}}", name)) == std::string::npos)
       throw InputError(words.place(key), fmt::format("a text with {{{}}}", name), shown(text));

@@ -173,7 +173,7 @@ void UnitVectors::round_to_bf16() {
 
 std::filesystem::path find_vectors(const std::string& name_or_path) {
   if (is_there(name_or_path)) return name_or_path;
-  const std::filesystem::path shipped =
+  std::filesystem::path shipped =
       data_root() / "traces" / "expected" / (name_or_path + std::string(kVectorsSuffix));
   if (is_there(shipped)) return shipped;
   throw InputError("--vectors " + name_or_path, "a file of this name, or " + shipped.string(), "neither");

@@ -129,6 +129,7 @@ TEST(SafeTensors, RefusesABadHeader) {
   expect_refused("{nonsense", 0, "header: not valid JSON", "line 1");
   expect_refused("[]", 0, "header: expected a JSON object");
   expect_refused(R"({"a": 1})", 0, "tensor a: expected an object");
+  expect_refused(R"({"__metadata__": {"format": 1}})", 0, "__metadata__.format: expected a string, got 1");
   expect_refused(R"({"a":{"dtype":"F32","shape":[1]}})", 4, "tensor a.data_offsets");
   expect_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}})", 4, "tensor a.x");
   expect_refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
