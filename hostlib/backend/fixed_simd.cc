@@ -93,7 +93,7 @@ V max(V a, V b) {
 template <int kHalf = kLanes / 2, class F>
 std::int32_t reduce(Vec v, F f) {
   const Vec turned = [&]<int... I>(std::integer_sequence<int, I...>) {
-    return __builtin_shuffle(v, Vec{(I + kHalf) % kLanes...});
+    return __builtin_shufflevector(v, v, ((I + kHalf) % kLanes)...);
   }
   (std::make_integer_sequence<int, kLanes>());
   v = f(v, turned);
