@@ -53,13 +53,7 @@ void refuse_empty_values(CLI::App& app) {
   for (CLI::App* command : app.get_subcommands({})) refuse_empty_values(*command);
 }
 
-}  // namespace
-}  // namespace lawcat
-
-int main(int argc, char** argv) {
-  using namespace lawcat;
-  keep_standard_streams();
-  catch_interrupts();
+int run_program(int argc, char** argv) {
   CLI::App app(
       "Runs a LAWCAT model's prompt with its attention unit on a simulated accelerator, and compares "
       "latency,\n"
@@ -96,5 +90,18 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     if (std::ferror(stdout)) return flushed(kBadInput);
     return fail(std::string("internal error: ") + error.what());
+  }
+}
+
+}  // namespace
+}  // namespace lawcat
+
+int main(int argc, char** argv) {
+  lawcat::keep_standard_streams();
+  lawcat::catch_interrupts();
+  try {
+    return lawcat::run_program(argc, argv);
+  } catch (...) {
+    return lawcat::kBadInput;  // not even a sentence had room
   }
 }

@@ -109,7 +109,7 @@ TEST(Memory, LatencyIsPaidOnceByAStreamAndEveryTimeByDecodeSteps) {
   Preset preset = fast_machine();
   preset.engine.state_lanes = 64;  // 16 cycles a head-token
   preset.buffers.stream_kib = 64;
-  const auto cycles = [&](std::vector<int> tokens, double latency_s) {
+  const auto cycles = [&](const std::vector<int>& tokens, double latency_s) {
     preset.memory.latency_s = latency_s;
     return run_jobs(preset, kShape, tokens).value("unit.cycles");
   };

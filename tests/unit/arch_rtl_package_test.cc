@@ -36,7 +36,7 @@ TEST(RtlPackage, AllShippedPresetsHaveOneAndAsManyWeightSlotsAsContextSlots) {
 }
 
 TEST(RtlPackage, SlotsAreContextsOfThePresetsFormats) {
-  const auto slots = [](std::vector<std::string> overrides) {
+  const auto slots = [](const std::vector<std::string>& overrides) {
     return RtlParameters(load_preset("edge", overrides)).context_slots;
   };
   // 64 heads of 64 rows of 64*16+14 + 24+14 bits, and 6 * 64 past inputs of 16 or 24 bits.

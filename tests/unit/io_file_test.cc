@@ -3,11 +3,11 @@
 #include "hostlib/io/file.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 #include "hostlib/io/interrupt.h"
 #include "tests/support/temporary_folder.h"

@@ -150,7 +150,7 @@ TEST_F(Vectors, MistakesNameTheTensor) {
   message([](UnitVectors& v) { v.q[7] = std::numeric_limits<float>::quiet_NaN(); }, "tensor q", "nan");
   message([](UnitVectors& v) { v.gk[3] = std::numeric_limits<float>::infinity(); }, "tensor gk", "inf");
 
-  const auto write = [&](const std::string& name, std::vector<std::int64_t> shape) {
+  const auto write = [&](const std::string& name, const std::vector<std::int64_t>& shape) {
     // Every tensor right but one.
     std::vector<TensorOut> tensors = {
         {"q", DType::f32, {2, 4, 6}, {}},          {"k", DType::f32, {2, 2, 6}, {}},
