@@ -174,9 +174,9 @@ TEST_F(Vectors, MistakesNameTheTensor) {
     }
     write_safetensors(file_, tensors);
   };
-  const auto refused = [&](const std::string& name, std::vector<std::int64_t> shape,
+  const auto refused = [&](const std::string& name, const std::vector<std::int64_t>& shape,
                            const std::string& part) {
-    write(name, std::move(shape));
+    write(name, shape);
     EXPECT_THAT([this] { read_vectors(file_); },
                 ThrowsMessage<InputError>(testing::AllOf(HasSubstr(name), HasSubstr(part))))
         << name;
