@@ -28,8 +28,7 @@ struct Ends {
 
 /// From config.json where there is one, as the model will be run with it, else from the tokenizer.
 Ends ends_of(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
-  if (!is_there(folder / "config.json"))
-    return {tokenizer.begin_token(), tokenizer.end_token()};
+  if (!is_there(folder / "config.json")) return {tokenizer.begin_token(), tokenizer.end_token()};
   const ModelConfig config = load_config(folder / "config.json");
   Ends ends;
   ends.begin = config.bos_token;

@@ -75,8 +75,7 @@ const EnergyEntry& EnergyTable::at(const std::string& entry) const {
 
 EnergyTable load_energy_table(const std::string& file_name) {
   const std::filesystem::path shipped = data_root() / "hostlib" / "arch" / "energy" / file_name;
-  const std::filesystem::path file =
-      is_there(shipped) ? shipped : std::filesystem::path(file_name);
+  const std::filesystem::path file = is_there(shipped) ? shipped : std::filesystem::path(file_name);
   const nlohmann::json json = read_json(file);
   StrictObject root(json, file.string());
   const std::string schema = root.get_string("schema");
