@@ -2,11 +2,10 @@
 // Energy tables and the rules that apply them: every event is charged, none silently.
 #include <gmock/gmock.h>
 
-#include <fstream>
-
 #include "hostlib/arch/preset.h"
 #include "hostlib/io/error.h"
 #include "hostlib/report/energy.h"
+#include "tests/support/temporary_folder.h"
 
 namespace lawcat {
 namespace {
@@ -156,13 +155,16 @@ TEST(EnergyTable, EveryEntryOfEveryShippedTableHasAPositiveNominal) {
 
 class EnergyFile : public testing::Test {
  protected:
-  std::string file_ = testing::TempDir() + "energy.json";
-  void TearDown() override { std::filesystem::remove(file_); }
   void refused(const std::string& entry, const std::string& part, const std::string& name = "add") {
-    std::ofstream(file_) << R"({"schema": "lawcat-energy/1", "name": "t", "description": "d", "node_nm": 7,)"
-                         << R"("voltage_v": 0.7, "entries": {")" << name << R"(": )" << entry << "}}";
-    EXPECT_THAT([this] { load_energy_table(file_); }, ThrowsMessage<InputError>(HasSubstr(part))) << entry;
+    const std::string file = folder_
+                                 .add("energy.json", R"({"schema": "lawcat-energy/1", "name": "t", )"
+                                                     R"("description": "d", "node_nm": 7, "voltage_v": 0.7, )"
+                                                     R"("entries": {")" +
+                                                         name + R"(": )" + entry + "}}")
+                                 .string();
+    EXPECT_THAT([&] { load_energy_table(file); }, ThrowsMessage<InputError>(HasSubstr(part))) << entry;
   }
+  test::TemporaryFolder folder_;
 };
 
 TEST_F(EnergyFile, MistakesAreNamed) {

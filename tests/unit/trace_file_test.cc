@@ -3,12 +3,12 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <fstream>
 
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
 #include "hostlib/io/safetensors.h"
 #include "hostlib/trace/trace.h"
+#include "tests/support/temporary_folder.h"
 
 namespace lawcat {
 namespace {
@@ -18,19 +18,11 @@ using testing::ThrowsMessage;
 
 class TraceFile : public testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& text, const std::string& name = "t.json") const {
-    std::ofstream(folder_ / name) << text;
-    return folder_ / name;
+    return folder_.add(name, text);
   }
 
-  std::filesystem::path folder_;
+  test::TemporaryFolder folder_;
 };
 
 std::string with(const std::string& rest) {

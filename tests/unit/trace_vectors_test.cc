@@ -21,10 +21,8 @@ constexpr UnitShape kShape{.heads = 4, .kv_heads = 2, .head_dim = 6, .feature_di
 
 class Vectors : public testing::Test {
  protected:
-  std::filesystem::path file_ =
-      std::filesystem::path(testing::TempDir()) /
-      (std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".safetensors");
-  void TearDown() override { std::filesystem::remove(file_); }
+  test::TemporaryFolder folder_;
+  std::filesystem::path file_ = folder_ / "x.safetensors";
 };
 
 TEST_F(Vectors, RoundTripKeepsEveryBit) {
