@@ -258,16 +258,17 @@ GpuReference load_gpu_reference(const std::filesystem::path& file) {
 }
 
 std::string to_json(const GpuReference& r) {
-  Json json = {{"schema", "lawcat-gpu/1"}, {"device", r.device}};
+  Json json = {{"schema", "lawcat-gpu/1"},
+               {"device", r.device},
+               {"driver", r.driver},
+               {"cuda", r.cuda},
+               {"date", r.date},
+               {"commit", r.commit},
+               {"sms", r.sms},
+               {"l2_bytes", r.l2_bytes},
+               {"copy_bytes_per_s", r.copy_bytes_per_s},
+               {"gates", r.gates}};
   if (!r.uuid.empty()) json["uuid"] = r.uuid;
-  json["driver"] = r.driver;
-  json["cuda"] = r.cuda;
-  json["date"] = r.date;
-  json["commit"] = r.commit;
-  json["sms"] = r.sms;
-  json["l2_bytes"] = r.l2_bytes;
-  json["copy_bytes_per_s"] = r.copy_bytes_per_s;
-  json["gates"] = r.gates;
   if (r.idle_power_w)
     json["idle_power_w"] = *r.idle_power_w;
   else

@@ -18,7 +18,7 @@ class Mutants(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         for part in ("rtl/cells", "rtl/core"):
             shutil.copytree(SOURCE / part, self.folder / part)
-        for file in ("scripts/mutate", "scripts/folders.py", "tests/rtl/mutants.toml"):
+        for file in ("scripts/mutate", "scripts/outputs.py", "tests/rtl/mutants.toml"):
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / file, self.folder / file)
 

@@ -33,8 +33,8 @@ class Verify(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name).resolve()
-        for file in ("scripts/verify_rtl", "hostlib/arch/presets/nano.json", "tests/rtl/small.json", "rtl/CMakeLists.txt",
-                     "rtl/bench/roll_lanes.py", "rtl/bench/tile.h", "rtl/bench/libraries.cc.in", "hostlib/arch/tile_layout.cc",
+        for file in ("scripts/verify_rtl", "scripts/outputs.py", "hostlib/arch/presets/nano.json", "tests/rtl/small.json",
+                     "rtl/CMakeLists.txt", "rtl/bench/roll_lanes.py", "rtl/bench/tile.h", "rtl/bench/libraries.cc.in", "hostlib/arch/tile_layout.cc",
                      "hostlib/arch/rtl_package.cc", "hostlib/numerics/format.cc", "tests/rtl/scoreboard.h"):
             (self.folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(SOURCE / file, self.folder / file)

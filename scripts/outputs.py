@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether results will find a place, asked before the work that makes them."""
+"""Files that scripts make: whether they will find a place, asked before the work that makes them, and writing them whole."""
 import os
 import tempfile
 
@@ -14,3 +14,10 @@ def obstacle(folder):
     except OSError as error:
         return f"{path}: {error.strerror}"
     return None
+
+
+def write_whole(path, data):
+    """The file has all of `data`, text in UTF-8 or bytes, or stays as it was."""
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_bytes(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+    os.replace(partial, path)
