@@ -40,7 +40,7 @@
 //    384  45 kB of code (7 % of stalls): gates in two rounds, masks on packed scores, -z by the exponential's
 //         own sign. 370 predicted. With copies and convolution in loops, too, it is 422: more instructions
 //    377  sums of exponentials of -z by one reciprocal for two; 391 to 394 by `lawcat-sim gpu` on
-//         others. Not timed since only the last segment publishes the factors of its end
+//         others, 387 on one more since only the last segment publishes the factors of its end
 // What is left: the queries' warpgroup never waits; 950 instructions of a warp for a chunk take 6,800 cycles.
 //
 // Tried and not kept, before these roles: scores and normalisers by the gates' warpgroup, a step behind (469
