@@ -17,6 +17,7 @@
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
 #include "hostlib/io/interrupt.h"
+#include "hostlib/model/generate.h"
 #include "hostlib/model/tokenizer.h"
 #include "hostlib/observed_session.h"
 #include "hostlib/report/comparing_session.h"
@@ -84,10 +85,6 @@ std::vector<int> prompt_of(const Trace& trace, const Model& model, const Tokeniz
   if (tokens.empty())
     throw InputError(trace.file.string() + ": task", "a prompt of at least one token", "none");
   return tokens;
-}
-
-int likeliest(std::span<const float> logits) {
-  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 std::vector<int> likeliest_rows(std::span<const float> logits, int vocab) {
@@ -352,6 +349,7 @@ Report run(const RunRequest& request, Backend& backend) {
                      "the shape " + trace.model);
   // Everything that can be wrong with the input is asked for before the long part.
   const EnergyTable table = load_energy_table(preset.technology.energy_table);
+  require_fit(table, preset);
 
   Report report;
   report.trace = trace.name;

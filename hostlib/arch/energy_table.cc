@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include "hostlib/io/error.h"
 #include "hostlib/io/file.h"
@@ -19,26 +20,32 @@ std::string get_words(StrictObject& object, const std::string& key) {
   return text;
 }
 
-/// The unit in which the rules of energy/README.md use an entry. Throws InputError for an entry of no rule.
+/// Entries that every table has, beside those of DRAM families, and the units in which the rules of
+/// energy/README.md use them.
+constexpr std::pair<std::string_view, std::string_view> kUnits[] = {
+    {"add", "pJ/bit"},
+    {"clock", "pJ/bit"},
+    {"dram_interface", "pJ/bit"},
+    {"interconnect", "pJ/bit"},
+    {"logic_leakage", "W"},
+    {"lookup", "pJ/bit"},
+    {"multiply", "pJ"},
+    {"multiply_area", "pJ/bit^2"},
+    {"small_buffer_read", "pJ/bit"},
+    {"small_buffer_write", "pJ/bit"},
+    {"sram_leakage", "W/KiB"},
+    {"state_buffer_read", "pJ/bit"},
+    {"state_buffer_write", "pJ/bit"},
+};
+
+/// The unit of an entry. Throws InputError for an entry of no rule.
 std::string_view unit_of(const std::string& entry, const std::string& place) {
-  static const std::map<std::string_view, std::string_view> units = {{"multiply", "pJ"},
-                                                                     {"multiply_area", "pJ/bit^2"},
-                                                                     {"add", "pJ/bit"},
-                                                                     {"lookup", "pJ/bit"},
-                                                                     {"clock", "pJ/bit"},
-                                                                     {"logic_leakage", "W"},
-                                                                     {"sram_leakage", "W/KiB"},
-                                                                     {"state_buffer_read", "pJ/bit"},
-                                                                     {"state_buffer_write", "pJ/bit"},
-                                                                     {"small_buffer_read", "pJ/bit"},
-                                                                     {"small_buffer_write", "pJ/bit"},
-                                                                     {"interconnect", "pJ/bit"},
-                                                                     {"dram_interface", "pJ/bit"}};
   if (entry.starts_with("dram:")) return "pJ/bit";
-  const auto found = units.find(entry);
-  if (found != units.end()) return found->second;
   std::string names;
-  for (const auto& [name, unit] : units) names += std::string(name) + ", ";
+  for (const auto& [name, unit] : kUnits) {
+    if (name == entry) return unit;
+    names += std::string(name) + ", ";
+  }
   throw InputError(place, "one of " + names + "dram:FAMILY", entry);
 }
 
@@ -88,6 +95,9 @@ EnergyTable load_energy_table(const std::string& file_name) {
   StrictObject entries = root.get_object("entries");
   for (const auto& [name, value] : root.get_any("entries").items())
     table.entries.emplace(name, read_entry(entries.get_object(name), unit_of(name, entries.place(name))));
+  for (const auto& [name, unit] : kUnits)
+    if (!table.entries.contains(std::string(name)))
+      throw InputError(entries.place(std::string(name)), "this entry, which rules use", "none");
   root.finish();
   return table;
 }

@@ -6,6 +6,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "hostlib/io/error.h"
@@ -47,7 +48,12 @@ std::vector<float> ModelRunner::forward(std::span<const int> tokens, int last,
   if (bad != tokens.end())
     throw InputError(fmt::format("token {} of the input", bad - tokens.begin()),
                      fmt::format("an id below {}", vocab), fmt::format("{}", *bad));
-  return feed(tokens, last, block_tokens);
+  std::vector<float> logits = feed(tokens, last, block_tokens);
+  const auto odd = std::find_if_not(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); });
+  if (odd != logits.end())
+    throw InputError(fmt::format("model {}: logits of row {}", config().name, (odd - logits.begin()) / vocab),
+                     "finite numbers, as of sound weights", fmt::format("{}", *odd));
+  return logits;
 }
 
 std::unique_ptr<ModelHost> make_cpu_host(const Model& model) {

@@ -27,8 +27,8 @@ class ModelRunner {
 
   /// Feeds `tokens` in blocks of at most `block_tokens` (none: what suits the host), each block through all
   /// layers, so that working memory does not grow with the prompt. Returns logits [last, vocab] of the last
-  /// `last` tokens (0 to all). Throws InputError on a token outside the vocabulary (before anything is fed)
-  /// and on an interrupt.
+  /// `last` tokens (0 to all). Throws InputError on a token outside the vocabulary (before anything is fed),
+  /// on an interrupt, and when a logit is not finite.
   std::vector<float> forward(std::span<const int> tokens, int last, std::optional<int> block_tokens = {});
 
   const ModelConfig& config() const { return *config_; }

@@ -70,6 +70,12 @@ bool is_bookkeeping(std::string_view counter) {
          counter.starts_with("dma.") || counter.starts_with("fixed.saturations.");
 }
 
+/// Of "LPDDR5X-8533, 64 bit", the family is what counts.
+std::string dram_entry(const Preset& preset) {
+  const std::string& dram = preset.memory.dram;
+  return "dram:" + dram.substr(0, dram.find_first_of("-, "));
+}
+
 }  // namespace
 
 EnergyRange EnergyEstimate::total_j() const {
@@ -78,13 +84,17 @@ EnergyRange EnergyEstimate::total_j() const {
   return total;
 }
 
-EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, const EnergyTable& table) {
+void require_fit(const EnergyTable& table, const Preset& preset) {
   if (table.node_nm != preset.technology.node_nm || table.voltage_v != preset.technology.voltage_v)
     throw InputError(
         fmt::format("preset {}: technology", preset.name),
         fmt::format("{} nm at {} V, as energy table {}", table.node_nm, table.voltage_v, table.name),
         fmt::format("{} nm at {} V", preset.technology.node_nm, preset.technology.voltage_v));
+  table.at(dram_entry(preset));
+}
 
+EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, const EnergyTable& table) {
+  require_fit(table, preset);
   const std::array<StageWidths, kStageCount> stages = stages_of(preset);
   const auto energy = [&table](const char* entry) { return table.at(entry).value; };
   EnergyEstimate estimate;
@@ -121,10 +131,7 @@ EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, c
     } else if (small_buffer && what == "write_bits") {
       charge(unit, energy("small_buffer_write"));
     } else if (unit == "dram" && (what == "read_bytes" || what == "write_bytes")) {
-      // "LPDDR5X-8533, 64 bit": the family is what counts.
-      charge(unit,
-             8 * table.at("dram:" + preset.memory.dram.substr(0, preset.memory.dram.find_first_of("-, ")))
-                     .value);
+      charge(unit, 8 * table.at(dram_entry(preset)).value);
       charge(unit, 8 * energy("dram_interface"));
     } else if (unit == "interconnect" && (what == "read_bytes" || what == "write_bytes")) {
       charge(unit, 8 * energy("interconnect"));

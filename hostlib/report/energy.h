@@ -17,8 +17,11 @@ struct EnergyEstimate {
   EnergyRange total_j() const;
 };
 
+/// Throws InputError when table and preset differ in node or voltage, or the table lacks the preset's DRAM.
+void require_fit(const EnergyTable& table, const Preset& preset);
+
 /// The rules of hostlib/arch/energy/README.md. Throws InputError when a counter of events, bits or bytes has
-/// no rule, when the table lacks an entry, or when table and preset differ in node or voltage.
+/// no rule, and as require_fit().
 EnergyEstimate estimate_energy(const Counters& counters, const Preset& preset, const EnergyTable& table);
 
 }  // namespace lawcat

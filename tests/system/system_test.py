@@ -427,6 +427,12 @@ class BadInput(Program):
     def test_memory_without_an_energy_is_an_error(self):
         self.refused("expected an entry dram:SDRAM", "--trace", self.small_trace(), "--set", "memory.dram=SDRAM")
 
+    def test_energy_table_that_does_not_fit_is_found_before_the_run(self):
+        start = time.monotonic()
+        self.refused("5 nm at", "--trace", "passkey22k", "--set", "technology.node_nm=5")
+        self.refused("expected an entry dram:SDRAM", "--trace", "passkey22k", "--set", "memory.dram=SDRAM")
+        self.assertLess(time.monotonic() - start, 10, "the run of 22K tokens should not have begun")
+
     def test_output_folder_that_cannot_be_is_found_before_the_run(self):
         (self.folder / "file").write_text("")
         start = time.monotonic()
@@ -483,6 +489,21 @@ class BadInput(Program):
         self.refused("tokens", *run, "f.safetensors", "--model", "passkey-tiny")
         system_vectors.write(self.folder / "n.safetensors", {"words": ("I64", [3], [1, 2, 3])})
         self.refused("tokens", *run, "n.safetensors", "--model", "passkey-tiny")
+
+    def test_logits_that_overflow_are_no_answer(self):
+        model = self.folder / "loud"
+        shutil.copytree(SOURCE / "models/passkey-tiny", model)
+        weights = bytearray((model / "model.safetensors").read_bytes())
+        start = 8 + int.from_bytes(weights[:8], "little")
+        begin, end = json.loads(weights[8:start])["model.norm.weight"]["data_offsets"]
+        weights[start + begin:start + end] = b"\x7f\x7f" * ((end - begin) // 2)  # 3.39e38 in bfloat16
+        (model / "model.safetensors").write_bytes(weights)
+        system_vectors.write(self.folder / "t.safetensors", {"tokens": ("I64", [3], [1, 2, 3])})
+        for command in (("logits", "--tokens", "t.safetensors", "--result", "r.safetensors"),
+                        ("eval", "--tokens", "256", "--samples", "1")):
+            self.refused("logits of row 0: expected finite numbers, as of sound weights", *command, "--model", "loud")
+        self.refused("logits of row 0: expected finite numbers, as of sound weights",
+                     "--trace", self.small_trace(model="loud"))
 
 
 class Interrupt(Program):
