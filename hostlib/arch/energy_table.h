@@ -49,8 +49,8 @@ struct EnergyTable {
 };
 
 /// Reads `file_name` from hostlib/arch/energy/, or a path. Throws InputError for unknown, missing or mistyped
-/// keys, an entry that no rule uses or in another unit than its rule's, an entry that a rule uses and the file
-/// lacks, an empty source, or values that are not 0 <= low <= nominal <= high.
+/// keys, an entry that no rule uses or in another unit than its rule's, an entry that a rule uses and the
+/// file lacks, an empty source, or values that are not 0 <= low <= nominal <= high.
 EnergyTable load_energy_table(const std::string& file_name);
 
 }  // namespace lawcat
