@@ -113,7 +113,8 @@ __device__ inline void copy_bulk(std::uint32_t shared, const void* global, unsig
       "l"(global), "r"(bytes), "r"(barrier)
       : "memory");
 }
-/// This thread's ordinary writes, and those it has waited for, are seen by the copy engine.
+/// This thread's ordinary writes, and those it has waited for, are seen by the copy engine; and its reads are
+/// done, so that after a barrier the engine may write there.
 __device__ inline void publish_to_copies() {
   asm volatile("fence.proxy.async;" ::: "memory");
 }

@@ -11,7 +11,8 @@
 // Where all segments' blocks have room side by side, up to 24 chunks of 32 heads, the three are one
 // cooperative launch, prefill_joined.cu. So k' is made once, and q' while the others' sums are on their way.
 //
-// Those of D = 128 are in prefill128.cu; its states kernel may do a segment in pieces.
+// Those of D = 128 are in prefill128.cu. Its states kernel may do a segment in pieces; where it does not and
+// segments are few, the outputs kernel scans.
 //
 // Within a chunk, with b_i the running sum of log2 of the gates, per feature r, and a reference row `ref`:
 //   q'_i = phi(q_i) 2^(b_i - b_ref),  k'_i = phi(k_i) 2^(b_ref - b_i),  S' = 2^(b_ref - b_start) S
@@ -149,11 +150,13 @@ __global__ void scan_kernel(const PrefillArguments x, float* old_tails, int head
 struct Plan {
   int heads_per_block, blocks, segments, segment_tokens, pieces;
   int joined_chunks;  // of a segment, in one launch; 0 for three
+  bool scans;         // the outputs kernel of D = 128 does: two launches
   /// Segments and pieces that have a state at their start.
   int starts() const { return (segments - 1) * pieces + 1; }
 };
 
 constexpr int kMostPieces = 4;
+constexpr int kMostScanned = 4;  // segments: a block takes up to three sums while its first chunk is made
 
 int multiprocessors() {
   static const int count = [] {
@@ -208,6 +211,7 @@ Plan plan_for(const UnitShape& s, int tokens) {
       if (per_segment % pieces == 0 && chunks_of_time(pieces) < chunks_of_time(plan.pieces))
         plan.pieces = pieces;
   }
+  plan.scans = !small && plan.pieces == 1 && plan.segments <= kMostScanned;
   return plan;
 }
 
@@ -246,7 +250,7 @@ cudaError_t launch_form(const PrefillArguments& x, const Plan& plan, cudaStream_
 template <Form kForm>
 cudaError_t launch_segments(const PrefillArguments& x, const UnitShape& shape, const Plan& plan,
                             cudaStream_t stream) {
-  if (shape.head_dim == 128) return launch_segments_128(x, kForm == Form::outputs, stream);
+  if (shape.head_dim == 128) return launch_segments_128(x, kForm == Form::outputs, plan.scans, stream);
   switch (plan.heads_per_block) {
     case 4:
       return launch_form<4, kForm>(x, plan, stream);
@@ -301,6 +305,7 @@ cudaError_t bf16_prefill(const UnitShape& shape, const void* weights, void* stat
   }
   if (const cudaError_t error = launch_segments<Form::sums>(x, shape, plan, stream); error != cudaSuccess)
     return error;
+  if (plan.scans) return launch_segments<Form::outputs>(x, shape, plan, stream);
   const int rows = shape.heads * shape.key_features();
   const int threads = rows * shape.head_dim / 4 + rows + 2 * shape.heads * shape.head_dim;
   if (const cudaError_t error =

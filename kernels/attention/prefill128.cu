@@ -41,6 +41,12 @@
 //         own sign. 370 predicted. With copies and convolution in loops, too, it is 422: more instructions
 //    377  sums of exponentials of -z by one reciprocal for two; 391 to 394 by `lawcat-sim gpu` on
 //         others, 387 on one more since only the last segment publishes the factors of its end
+// Few tokens, us at T = 512, 1,024, 1,536 and 4,096, by `lawcat-sim gpu --shape mistral-7b`; cuDNN takes 32.6
+// at 1,024 and 54.3 at 1,536:
+//   35 48 59 117  as above; 22 us of it do not depend on the length
+//   28 40 52 109  no scan between: the outputs kernel takes the sums of the segments before its own while its
+//                 other warpgroups make their first chunks, and starts where the states kernel leaves room.
+//                 40 predicted at 1,024
 // What is left: the queries' warpgroup never waits; 950 instructions of a warp for a chunk take 6,800 cycles.
 //
 // Tried and not kept, before these roles: scores and normalisers by the gates' warpgroup, a step behind (469
@@ -61,7 +67,7 @@ constexpr int kThreads = 4 * kGroup;
 enum Role : unsigned { kQueries, kKeys, kGates, kStates };
 // Registers of a thread.
 constexpr int kQueryRegisters = 144, kKeyRegisters = 120, kGateRegisters = 80, kStateRegisters = 168;
-enum : int { kQueriesBarrier = 1, kKeysBarrier, kOtherKeysBarrier, kGatesBarrier };  // barrier numbers
+enum : int { kQueriesBarrier = 1, kKeysBarrier, kOtherKeysBarrier, kGatesBarrier, kStatesBarrier };
 
 struct Dim128 {
   static constexpr int kD = 128, kF = 64, kK = 128;
@@ -90,6 +96,7 @@ struct Shared {
   std::uint64_t spans_full[2];
   std::uint64_t v_full[kStages];  // of every other chunk
   std::uint64_t state_full, outputs_done;
+  std::uint64_t part_here[2];  // of a segment's sums
 };
 
 static_assert(sizeof(Shared) <= 227 * 1024);
@@ -208,7 +215,10 @@ __device__ __forceinline__ void store_rounded(const float* d, void* to, const Sc
   store_matrices(words, to);
 }
 
-template <bool kOutputs, int kBlocks>
+/// With kScan, the outputs kernel makes the state at a segment's start itself, from the sums of the segments
+/// before. Segment 0's begin with the sequence's state, and its states kernel keeps a copy of that as the
+/// last segment's sums, so that only it reads what the last segment's outputs kernel writes over.
+template <bool kOutputs, int kBlocks, bool kScan>
 struct Segment {
   // The states kernel has no queries: their warpgroup makes every other step's keys.
   static constexpr int kKeyGroups = kOutputs ? 1 : 2;
@@ -752,15 +762,102 @@ struct Segment {
           if (t == 0) norm(s_norm[h][2 * half], row);
         }
     };
-    if constexpr (kOutputs)
+    const auto load_state = [&](std::size_t state, const float* states, const float* norms) {
       for_state(
-          static_cast<std::size_t>(segment) * x.pieces * x.heads + head,
+          state,
           [&](float* to, std::size_t at) {
-            const float2 two = *reinterpret_cast<const float2*>(x.starts + at);
+            const float2 two = *reinterpret_cast<const float2*>(states + at);
             to[0] = two.x;
             to[1] = two.y;
           },
-          [&](float& to, std::size_t at) { to = x.norm_starts[at]; });
+          [&](float& to, std::size_t at) { to = norms[at]; });
+    };
+    // Sums as the warps' accumulators have them: S in kParts parts, in each a thread's 8 times four floats.
+    constexpr int kParts = 4, kPartFloats = G::kK * G::kD / kParts;
+    const auto sums_of = [&](int of) {
+      return x.starts + (static_cast<std::size_t>(of) * x.heads + head) * kParts * kPartFloats;
+    };
+    const auto rows_of = [&](int of, const auto& each) {
+      if (t == 0)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          each(s_norm[i / 2][i % 2 * 2],
+               x.norm_starts[(static_cast<std::size_t>(of) * x.heads + head) * G::kK + i / 2 * 64 + row_0 +
+                             i % 2 * 8]);
+    };
+    const unsigned quad = thread_index() % kGroup * 4;
+    const auto store_sums = [&](int of) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part)
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          const float* const four = s[part / 2][part % 2] + 4 * n;
+          *reinterpret_cast<float4*>(sums_of(of) + part * kPartFloats + n * 4 * kGroup + quad) = {
+              four[0], four[1], four[2], four[3]};
+        }
+      rows_of(of, [](float value, float& to) { to = value; });
+    };
+    const auto scan = [&] {
+      wait_for_earlier_kernels();
+      const int sums = segment == 0 ? 1 : segment;
+      const auto ask = [&](int part) {
+        if (thread_index() % kGroup != 0 || part >= sums * kParts) return;
+        const int of = segment == 0 ? x.segments - 1 : part / kParts;
+        std::uint64_t& here = shared.part_here[part % 2];
+        split_barrier_arrive(&here, kPartFloats * sizeof(float));
+        copy_bulk(shared_address(&shared.state[part % 2]), sums_of(of) + part % kParts * kPartFloats,
+                  kPartFloats * sizeof(float), shared_address(&here));
+      };
+      publish_to_copies();
+      ask(0);
+      ask(1);
+#pragma unroll 1
+      for (int i = 0; i < sums; ++i) {
+        float decays[2][2] = {};
+        if (i > 0)
+#pragma unroll
+          for (int j = 0; j < 4; ++j)
+            decays[j / 2][j % 2] = x.decays[(static_cast<std::size_t>(i) * x.kv_heads + kv) * G::kK +
+                                            j / 2 * 64 + row_0 + j % 2 * 8];
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) {
+          split_barrier_wait(&shared.part_here[part % 2], part / 2 % 2);
+          float* const four = s[part / 2][part % 2];
+          const float low = decays[part / 2][0], high = decays[part / 2][1];
+#pragma unroll
+          for (int n = 0; n < 8; ++n) {
+            const float4 sum = *reinterpret_cast<const float4*>(
+                reinterpret_cast<const float*>(&shared.state[part % 2]) + n * 4 * kGroup + quad);
+            four[4 * n] = four[4 * n] * low + sum.x;
+            four[4 * n + 1] = four[4 * n + 1] * low + sum.y;
+            four[4 * n + 2] = four[4 * n + 2] * high + sum.z;
+            four[4 * n + 3] = four[4 * n + 3] * high + sum.w;
+          }
+          publish_to_copies();
+          barrier(kStatesBarrier, kGroup);  // all have read this part
+          ask(i * kParts + part + 2);
+        }
+        const int of = segment == 0 ? x.segments - 1 : i;
+        int j = 0;
+        rows_of(of, [&](float& value, float sum) {
+          value = value * decays[j / 2][j % 2] + sum;
+          ++j;
+        });
+      }
+    };
+    if constexpr (kOutputs && !kScan) {
+      load_state(static_cast<std::size_t>(segment) * x.pieces * x.heads + head, x.starts, x.norm_starts);
+    } else if constexpr (kOutputs) {
+      if (x.segments == 1)
+        load_state(head, x.state, x.norm);
+      else
+        scan();
+    } else if constexpr (kScan) {
+      if (segment == 0) {
+        load_state(head, x.state, x.norm);
+        store_sums(x.segments - 1);
+      }
+    }
     // S times a stage's factors.
     const auto multiply = [&](const Step& step) {
       split_barrier_wait(&shared.full[step.stage()], step.parity());
@@ -833,6 +930,10 @@ struct Segment {
 
     if (kOutputs && segment < x.segments - 1) return;
     if constexpr (kOutputs) multiply(step);
+    if constexpr (kScan && !kOutputs) {
+      store_sums(segment);
+      return;
+    }
     float* const states = kOutputs ? x.state : x.starts;
     float* const norms = kOutputs ? x.norm : x.norm_starts;
     for_state(
@@ -845,14 +946,14 @@ struct Segment {
 };
 
 /// Kernels 1 (kOutputs false) and 3. Grid: (heads, segments; of kernel 1 their pieces).
-template <bool kOutputs, int kBlocks>
+template <bool kOutputs, int kBlocks, bool kScan>
 __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillArguments x) {
   extern __shared__ __align__(1024) std::byte memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const unsigned thread = threadIdx.x;
   const int head = static_cast<int>(blockIdx.x), segment = static_cast<int>(blockIdx.y);
   const int tokens = kOutputs ? x.segment_tokens : x.segment_tokens / x.pieces, begin = segment * tokens;
-  using Work = Segment<kOutputs, kBlocks>;
+  using Work = Segment<kOutputs, kBlocks, kScan>;
   const unsigned rank = kBlocks > 1 ? cluster_rank() : 0;
   Work work{x,
             shared,
@@ -888,6 +989,7 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
     split_barrier_set(&shared.keys_free[thread], (kOutputs ? 2 : 1) * kGroup);
     split_barrier_set(&shared.spans_full[thread], 64 * Work::kGateTiles);
     split_barrier_set(&shared.v_full[thread], kGroup);
+    if constexpr (kOutputs && kScan) split_barrier_set(&shared.part_here[thread], 1);
   }
   if (thread == 0) {
     split_barrier_set(&shared.state_full, kGroup);
@@ -917,27 +1019,40 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
   }
   __syncwarp();
   cluster_barrier();  // the other block may still write here
+  if constexpr (kOutputs && kScan) {
+    if (segment == 0 && thread < 2 * G::kD) {
+      float before[kHalo];
+      advance_tail(x, thread < G::kD, head * G::kD + static_cast<int>(thread) % G::kD, G::kD, before);
+    }
+  }
 }
 
-template <bool kOutputs, int kBlocks>
+template <bool kOutputs, int kBlocks, bool kScan>
 cudaError_t launch_segments(const PrefillArguments& x, cudaStream_t stream) {
   const int segments = kOutputs ? x.segments : (x.segments - 1) * x.pieces;
   if (segments == 0) return cudaSuccess;
-  constexpr auto kernel = segment_kernel_128<kOutputs, kBlocks>;
+  constexpr auto kernel = segment_kernel_128<kOutputs, kBlocks, kScan>;
   if (const cudaError_t error =
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
       error != cudaSuccess)
     return error;
-  // Not overlapping: blocks that came early would leave clusters no room.
-  return launch(kernel, dim3(x.heads, segments), kThreads, sizeof(Shared), false, stream, kBlocks, false, x);
+  // After a scan not overlapping: blocks that came early would leave clusters no room.
+  return launch(kernel, dim3(x.heads, segments), kThreads, sizeof(Shared), kOutputs && kScan && segments > 1,
+                stream, kBlocks, false, x);
 }
 
 }  // namespace
 
-cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, cudaStream_t stream) {
-  const bool pairs = x.heads / x.kv_heads % 2 == 0;
-  if (outputs) return pairs ? launch_segments<true, 2>(x, stream) : launch_segments<true, 1>(x, stream);
-  return pairs ? launch_segments<false, 2>(x, stream) : launch_segments<false, 1>(x, stream);
+cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, bool scan, cudaStream_t stream) {
+  const auto launch_form = [&]<bool kOutputs, bool kScan> {
+    return x.heads / x.kv_heads % 2 == 0 ? launch_segments<kOutputs, 2, kScan>(x, stream)
+                                         : launch_segments<kOutputs, 1, kScan>(x, stream);
+  };
+  if (outputs)
+    return scan ? launch_form.template operator()<true, true>()
+                : launch_form.template operator()<true, false>();
+  return scan ? launch_form.template operator()<false, true>()
+              : launch_form.template operator()<false, false>();
 }
 
 }  // namespace lawcat::cuda

@@ -10,20 +10,6 @@ namespace lawcat::cuda {
 /// Which of the three kernels it is the work of: 1 or 3.
 enum class Form { sums, outputs };
 
-/// The convolution tail of channel c of all heads' q or k; `before` receives what it was.
-__device__ inline void advance_tail(const PrefillArguments& x, bool is_q, int c, int head_dim,
-                                    float (&before)[kHalo]) {
-  const int channels = x.heads * head_dim, kv = c / head_dim / (x.heads / x.kv_heads);
-  float* const tail = (is_q ? x.q_tail : x.k_tail) + c;
-  const __nv_bfloat16* const input = is_q ? x.q + c : x.k + kv * head_dim + c % head_dim;
-  const std::int64_t stride = is_q ? x.q_stride : x.k_stride;
-  for (int j = 0; j < kHalo; ++j) before[j] = tail[j * channels];
-  for (int j = 0; j < kHalo; ++j) {
-    const int token = x.tokens - kHalo + j;
-    tail[j * channels] = token < 0 ? before[token + kHalo] : __bfloat162float(input[token * stride]);
-  }
-}
-
 template <int kHeads>
 struct Dim64 {
   static constexpr int kD = 64, kF = 32, kK = 64;

@@ -466,7 +466,8 @@ __global__ void __launch_bounds__(JoinedBlock<kChunks, kSide>::kThreads, 1)
               s[34] = high;
             });
         if (i + J::kStages < sums) {
-          barrier(1, kOwners);
+          publish_to_copies();
+          barrier(1, kOwners);  // all have read them
           if (thread == kFirstOwner) ask(i + J::kStages);
         }
       }

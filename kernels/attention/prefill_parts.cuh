@@ -27,6 +27,7 @@ struct PrefillArguments {
   std::int64_t q_stride, k_stride, v_stride, gk_stride, o_stride;
   float *q_tail, *k_tail;  // inputs before the first token
   float* starts;           // [segments, H, K, D]: states at the segments' starts; from kernel 1: their sums
+                           // (prefill128.cu's scan: as its accumulators have them)
   float* norm_starts;      // [segments, H, K]
   float* decays;           // [segments, Hkv, K]: product of a segment's gates
   std::byte* sums;         // [segments, H, kJoinedSumsBytes]: prefill_joined.cu's
@@ -316,6 +317,20 @@ __device__ inline void gate_pass(int first, int end, Window window, unsigned lan
     }
 }
 
+/// The convolution tail of channel c of all heads' q or k; `before` receives what it was.
+__device__ inline void advance_tail(const PrefillArguments& x, bool is_q, int c, int head_dim,
+                                    float (&before)[kHalo]) {
+  const int channels = x.heads * head_dim, kv = c / head_dim / (x.heads / x.kv_heads);
+  float* const tail = (is_q ? x.q_tail : x.k_tail) + c;
+  const __nv_bfloat16* const input = is_q ? x.q + c : x.k + kv * head_dim + c % head_dim;
+  const std::int64_t stride = is_q ? x.q_stride : x.k_stride;
+  for (int j = 0; j < kHalo; ++j) before[j] = tail[j * channels];
+  for (int j = 0; j < kHalo; ++j) {
+    const int token = x.tokens - kHalo + j;
+    tail[j * channels] = token < 0 ? before[token + kHalo] : __bfloat162float(input[token * stride]);
+  }
+}
+
 /// Queues a kernel; with `overlapping` it may get ready while the one before it still runs. Clusters are of
 /// blocks that are neighbours in x; with `waiting` all blocks run side by side, or it is an error.
 template <class... Parameters, class... Arguments>
@@ -350,7 +365,8 @@ inline constexpr int kJoinedHeads = 2, kMostJoinedChunks = 3;
 inline constexpr std::size_t kJoinedSumsBytes = 64 * 64 * 2 + 64 * 3 * sizeof(float);
 cudaError_t launch_joined(const PrefillArguments& x, int chunks, cudaStream_t stream);
 
-/// prefill128.cu: kernels 1 (without outputs) and 3 for D = 128, one head a block.
-cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, cudaStream_t stream);
+/// prefill128.cu: kernels 1 (without outputs) and 3 for D = 128, one head a block. With `scan` the latter
+/// scans, and advances the tails; segments are then of one piece each.
+cudaError_t launch_segments_128(const PrefillArguments& x, bool outputs, bool scan, cudaStream_t stream);
 
 }  // namespace lawcat::cuda
