@@ -63,6 +63,7 @@
 //   19.2  prefill_joined.cu: two heads and two chunks a block; a block takes the sums of the segments before
 //         its own and scans them itself, so that the grid waits once. 17.2 at 576
 //   17.7  that scan without branches; q asked for behind the gates. 18 predicted. 16.1 at 576
+//   18.3  a fence before the copy engine overwrites what was read; 13.7 to 14.5 at 512
 // From 1,025 to 1,536 tokens, with three chunks a block, us at 1,088 and at 1,536, where three kernels took
 // 31.1 and 33.1 and cuDNN takes 26.5 and 37.7; by a bench that was not kept:
 //   23.0 26.4  prefill_joined.cu: sums in fp32 to registers, all inputs asked for at once. 24 to 26 predicted

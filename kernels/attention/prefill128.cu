@@ -42,11 +42,12 @@
 //    377  sums of exponentials of -z by one reciprocal for two; 391 to 394 by `lawcat-sim gpu` on
 //         others, 387 on one more since only the last segment publishes the factors of its end
 // Few tokens, us at T = 512, 1,024, 1,536 and 4,096, by `lawcat-sim gpu --shape mistral-7b`; cuDNN takes 32.6
-// at 1,024 and 54.3 at 1,536:
+// at 1,024 and 54.7 at 1,536:
 //   35 48 59 117  as above; 22 us of it do not depend on the length
-//   28 40 52 109  no scan between: the outputs kernel takes the sums of the segments before its own while its
+//   33 44 56 114  no scan between: the outputs kernel takes the sums of the segments before its own while its
 //                 other warpgroups make their first chunks, and starts where the states kernel leaves room.
-//                 40 predicted at 1,024
+//                 40 predicted at 1,024; 28, 40, 52 and 109 without the fence before the copy engine
+//                 overwrites what was read, but then other bits in most runs
 // What is left: the queries' warpgroup never waits; 950 instructions of a warp for a chunk take 6,800 cycles.
 //
 // Tried and not kept, before these roles: scores and normalisers by the gates' warpgroup, a step behind (469
