@@ -530,7 +530,8 @@ TEST(Edges, CudaStaysWithinItsBoundWhereItsFormsMeet) {
 
 // On 132 multiprocessors: segments of several chunks, as they are of long prompts. Of D = 128 with an odd
 // number of heads per key-value head (single blocks) and an even one (clusters of two), the sums of a segment
-// whole and in 3 and 4 pieces; of D = 64 three launches of several chunks each.
+// whole (two launches) and in 3 and 4 pieces; of D = 64 three launches of several chunks each. That bits are
+// the same twice has found a copy into shared memory that came before all had read what was there.
 TEST(Edges, CudaStaysWithinItsBoundWhereSegmentsHaveManyChunks) {
 #ifdef LAWCAT_WITH_CUDA
   if (const std::string why = why_no_cuda(); !why.empty()) GTEST_SKIP() << "backend cuda: " << why;
