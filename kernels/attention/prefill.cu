@@ -48,7 +48,7 @@
 //   182  exponentials of -z by one reciprocal for two; by the bench 185 for 188 to 191
 //
 // Few tokens, us at T = 1,024, where the three kernels took 27.7 and cuDNN's attention takes 22.7 to 23.2; by
-// a bench that was not kept, but the last figure.
+// a bench that was not kept, but the last two.
 //   27.9  joined, the segments of a few heads a cluster that exchanges states by shared memory. 17
 //         predicted, but the GPU has no room for 16 clusters of 8 blocks of 130 kB: its groups of processors
 //         are no multiples of 8. Above 256 tokens (14.4 us) it was two launches

@@ -782,7 +782,7 @@ struct Segment {
       if (t == 0)
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          each(s_norm[i / 2][i % 2 * 2],
+          each(i, s_norm[i / 2][i % 2 * 2],
                x.norm_starts[(static_cast<std::size_t>(of) * x.heads + head) * G::kK + i / 2 * 64 + row_0 +
                              i % 2 * 8]);
     };
@@ -796,7 +796,7 @@ struct Segment {
           *reinterpret_cast<float4*>(sums_of(of) + part * kPartFloats + n * 4 * kGroup + quad) = {
               four[0], four[1], four[2], four[3]};
         }
-      rows_of(of, [](float value, float& to) { to = value; });
+      rows_of(of, [](int, float value, float& to) { to = value; });
     };
     const auto scan = [&] {
       wait_for_earlier_kernels();
@@ -839,11 +839,7 @@ struct Segment {
           ask(i * kParts + part + 2);
         }
         const int of = segment == 0 ? x.segments - 1 : i;
-        int j = 0;
-        rows_of(of, [&](float& value, float sum) {
-          value = value * decays[j / 2][j % 2] + sum;
-          ++j;
-        });
+        rows_of(of, [&](int j, float& value, float sum) { value = value * decays[j / 2][j % 2] + sum; });
       }
     };
     if constexpr (kOutputs && !kScan) {
@@ -1019,8 +1015,8 @@ __global__ void __launch_bounds__(kThreads, 1) segment_kernel_128(const PrefillA
     work.gates();
   }
   __syncwarp();
-  cluster_barrier();  // the other block may still write here
-  if constexpr (kOutputs && kScan) {
+  cluster_barrier();                  // the other block may still write here
+  if constexpr (kOutputs && kScan) {  // both blocks have read the tails
     if (segment == 0 && thread < 2 * G::kD) {
       float before[kHalo];
       advance_tail(x, thread < G::kD, head * G::kD + static_cast<int>(thread) % G::kD, G::kD, before);
@@ -1037,7 +1033,8 @@ cudaError_t launch_segments(const PrefillArguments& x, cudaStream_t stream) {
           cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, sizeof(Shared));
       error != cudaSuccess)
     return error;
-  // After a scan not overlapping: blocks that came early would leave clusters no room.
+  // Overlapping only the states kernel: while a scan runs, blocks that came early would leave clusters no
+  // room.
   return launch(kernel, dim3(x.heads, segments), kThreads, sizeof(Shared), kOutputs && kScan && segments > 1,
                 stream, kBlocks, false, x);
 }
